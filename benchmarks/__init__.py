@@ -1,0 +1,1 @@
+"""Measures Raydeck, beside what it is compared with, in one run; asserts nothing."""

@@ -1,0 +1,36 @@
+"""A Ray cluster in Ray's own words: frozen dataclasses, one file per resource (standard library only)."""
+
+from clusterstate.model.actor import Actor
+from clusterstate.model.autoscaler import ClusterStatus, FailedNode, NodeGroup, PendingNode, ResourceDemand
+from clusterstate.model.cluster import ClusterMetadata, CollectorReport, RoleCost, SourceReport
+from clusterstate.model.job import Job
+from clusterstate.model.node import Disk, Gpu, GpuProcess, NetworkInterface, Node, NodeResources, NodeStats
+from clusterstate.model.placement_group import Bundle, PlacementGroup
+from clusterstate.model.sample import NodeSample
+from clusterstate.model.worker import Process, Worker
+
+__all__ = [
+    "Actor",
+    "Bundle",
+    "ClusterMetadata",
+    "ClusterStatus",
+    "CollectorReport",
+    "Disk",
+    "FailedNode",
+    "Gpu",
+    "GpuProcess",
+    "Job",
+    "NetworkInterface",
+    "Node",
+    "NodeGroup",
+    "NodeResources",
+    "NodeSample",
+    "NodeStats",
+    "PendingNode",
+    "PlacementGroup",
+    "Process",
+    "ResourceDemand",
+    "RoleCost",
+    "SourceReport",
+    "Worker",
+]

@@ -1,0 +1,65 @@
+"""The cluster itself, and how well our own processes see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMetadata:
+    """Which Ray this is. One session of a named cluster."""
+
+    cluster: str  # the name given with --cluster-name
+    session: str  # Ray's session name
+    gcs_address: str
+    cluster_id: str | None = None
+    ray_version: str | None = None
+    python_version: str | None = None
+    ray_commit: str | None = None
+    os: str | None = None
+    started_ms: int | None = None
+    token_auth: bool | None = None
+    is_demo: bool = False
+    ended_ms: int | None = None  # set when the session is over
+    end_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How one resource is being learnt."""
+
+    resource: str
+    source: str  # pubsub, poll, pubsub+poll
+    interval_s: float | None = None  # of the poll in force
+    as_of: float | None = None  # last time it was known right, Unix seconds
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorReport:
+    """The cluster collector's own word on itself."""
+
+    collected_at: float
+    gcs_reachable: bool
+    gcs_unreachable_since: float | None = None
+    sources: list[SourceReport] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    requests_total: int = 0  # gRPC calls to Ray since the collector started
+    requests_per_s: float | None = None
+    received_bytes_per_s: float | None = None
+    actors_evicted: int = 0  # dead actors given up for the limit
+    pubsub_supported: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCost:
+    """What one of Raydeck's own processes costs."""
+
+    role: str  # redis, collector, node, projector, web, supervisor
+    host: str
+    pid: int
+    collected_at: float
+    pss_bytes: int | None = None
+    cpu_percent: float | None = None  # of one core
+    state: str = "RUNNING"  # RUNNING, RESTARTING, STOPPED
+    restarts: int = 0

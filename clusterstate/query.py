@@ -1,0 +1,235 @@
+"""Questions to the index, as data: which view, which rows, in what order, how many. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterstate import resources
+from clusterstate.resources import Resource
+
+
+class BadQuery(ValueError):
+    """The asker's mistake: the message says what is allowed."""
+
+
+class NotFound(LookupError):
+    """There is no such cluster, session or row; the message names it."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """Another resource's row beside each row of the view, where there is one."""
+
+    resource: Resource
+    on: str  # SQL between declared tables only
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows of one resource with what others know of them.
+
+    `columns` maps a column that is not the base's own to its SQL. `:now_ms` may stand in it.
+    `parts` splits a sort that no single index serves into conditions, each with the SQL its rows are sorted by.
+    """
+
+    base: Resource
+    joins: tuple[Join, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Names of all resources whose change changes this view."""
+        return (self.base.name, *(join.resource.name for join in self.joins))
+
+    def sql(self, column: str) -> str:
+        """The SQL of a column."""
+        return self.columns.get(column, f"{self.base.name}.{column}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that must hold of a row. Operators: see OPERATORS."""
+
+    column: str
+    operator: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one of these must hold."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page ends: the sorted value and the id of its last row, and the moment that ages were counted from."""
+
+    value: Any
+    key: int  # the row's hash in the index
+    now_ms: int
+
+    def as_text(self) -> str:
+        """For a URL."""
+        return base64.urlsafe_b64encode(json.dumps([self.value, self.key, self.now_ms]).encode()).decode().rstrip("=")
+
+    @staticmethod
+    def from_text(text: str) -> Cursor:
+        """Raises BadQuery for anything as_text did not write."""
+        try:
+            value, key, now_ms = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (ValueError, TypeError):
+            raise BadQuery("after and before take only what a page's own next and previous links carry.") from None
+        if not (isinstance(key, int) and isinstance(now_ms, int) and isinstance(value, (str, int, float, type(None)))):
+            raise BadQuery("after and before take only what a page's own next and previous links carry.")
+        return Cursor(value, key, now_ms)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a view, in what order."""
+
+    columns: tuple[str, ...]
+    sort: str
+    descending: bool = False
+    always: tuple[Condition, ...] = ()  # what makes this table the one of a job or node; the total counts these
+    where: tuple[Condition | AnyOf, ...] = ()  # what was filtered for
+    limit: int = 100
+    after: Cursor | None = None
+    before: Cursor | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows in order, with honest counts."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    matching: int
+    matching_is_exact: bool
+    after: Cursor | None  # of the next page, None at the end
+    before: Cursor | None  # of the previous page, None at the start
+
+
+OPERATORS = {
+    "is": "{} = ?",
+    "is_not": "({0} IS NULL OR {0} <> ?)",
+    "lt": "{} < ?",
+    "le": "{} <= ?",
+    "gt": "{} > ?",
+    "ge": "{} >= ?",
+    "contains": "{} LIKE ? ESCAPE '\\'",
+    "lacks": "({0} IS NULL OR {0} NOT LIKE ? ESCAPE '\\')",
+    "starts": "{} LIKE ? ESCAPE '\\'",
+    "like": "{} LIKE ? ESCAPE '\\'",
+    "not_like": "({0} IS NULL OR {0} NOT LIKE ? ESCAPE '\\')",
+    "unknown": "{} IS NULL",
+    "known": "{} IS NOT NULL",
+}
+"""Operator → SQL. `like` takes * for any text; `contains`, `starts`, `lacks` take text as it is."""
+
+
+ACTORS = View(
+    resources.ACTORS,
+    (
+        Join(resources.PROCESSES, "processes.worker_id = actors.worker_id AND actors.state <> 'DEAD'"),
+        Join(resources.NODE_STATS, "node_stats.node_id = actors.node_id AND actors.state <> 'DEAD'"),
+    ),
+    {
+        "uptime_ms": "(coalesce(actors.end_time_ms, :now_ms) - actors.start_time_ms)",
+        "cpu_percent": "processes.cpu_percent",
+        "rss_bytes": "processes.rss_bytes",
+        "uss_bytes": "processes.uss_bytes",
+        "gpu_utilization_percent": "processes.gpu_utilization_percent",
+        "gpu_memory_bytes": "processes.gpu_memory_bytes",
+        "gpus": "processes.gpus",
+        "gpu_slots": "processes.gpu_slots",
+        "task_name": "processes.task_name",
+        "memory_total_bytes": "node_stats.memory_total_bytes",
+    },
+    {
+        "uptime_ms": (
+            ("actors.end_time_ms IS NULL", "(:now_ms - actors.start_time_ms)"),
+            ("actors.end_time_ms IS NOT NULL", "(actors.end_time_ms - actors.start_time_ms)"),
+        )
+    },
+)
+JOBS = View(resources.JOBS, (), {"duration_ms": "(coalesce(jobs.end_time_ms, :now_ms) - jobs.start_time_ms)"})
+NODES = View(
+    resources.NODES,
+    (
+        Join(resources.NODE_STATS, "node_stats.node_id = nodes.node_id"),
+        Join(resources.NODE_RESOURCES, "node_resources.node_id = nodes.node_id"),
+    ),
+    {
+        **{
+            name: f"node_stats.{name}"
+            for name in (
+                "cpu_percent",
+                "cpu_count",
+                "load_1",
+                "memory_used_bytes",
+                "memory_total_bytes",
+                "object_store_used_bytes",
+                "object_store_capacity_bytes",
+                "disk_root_used_bytes",
+                "disk_root_total_bytes",
+                "network_sent_bytes_per_s",
+                "network_received_bytes_per_s",
+                "gpus",
+                "gpu_count",
+                "gpu_utilization_percent",
+                "gpu_memory_used_bytes",
+                "gpu_memory_total_bytes",
+                "num_workers",
+                "raylet_pid",
+                "boot_id",
+                "collected_at",
+            )
+        },
+        "resources_available": "node_resources.resources_available",
+        "status": "node_resources.status",
+        "idle_duration_ms": "node_resources.idle_duration_ms",
+        "uptime_ms": "(coalesce(nodes.end_time_ms, :now_ms) - nodes.start_time_ms)",
+    },
+)
+WORKERS = View(
+    resources.WORKERS,
+    (Join(resources.PROCESSES, "processes.worker_id = workers.worker_id AND workers.is_alive"),),
+    {
+        **{
+            name: f"processes.{name}"
+            for name in (
+                "title",
+                "kind",
+                "actor_id",
+                "task_name",
+                "class_name",
+                "cpu_percent",
+                "rss_bytes",
+                "shared_bytes",
+                "pss_bytes",
+                "uss_bytes",
+                "num_threads",
+                "num_fds",
+                "gpu_utilization_percent",
+                "gpu_memory_bytes",
+                "gpus",
+                "gpu_slots",
+                "used_resources",
+                "tasks_running",
+                "tasks_pending",
+                "tasks_executed",
+                "objects_owned",
+            )
+        },
+        "current_job_id": "coalesce(processes.job_id, workers.job_id)",
+    },
+)
+PROCESSES = View(resources.PROCESSES)
+PLACEMENT_GROUPS = View(resources.PLACEMENT_GROUPS)

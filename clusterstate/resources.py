@@ -1,0 +1,76 @@
+"""What is remembered of a session: one entry per kind of row, from which keys, encoding and index follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clusterstate import model
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of row. `key` is the field that names a row; None: there is one row a session."""
+
+    name: str
+    row: Any  # the dataclass of its rows
+    key: str | None
+    buckets: int = 1  # Redis hashes the rows are spread over: about 100 rows each at full size
+    indexed: tuple[str, ...] = ()  # SQLite indexes, "a" or "a,b": for each sort, and for filters in the default order
+
+
+NODES = Resource("nodes", model.Node, "node_id", 16, ("state", "node_ip", "start_time_ms"))
+NODE_RESOURCES = Resource("node_resources", model.NodeResources, "node_id", 16)
+NODE_STATS = Resource("node_stats", model.NodeStats, "node_id", 16)
+PROCESSES = Resource("processes", model.Process, "process_id", 64, ("node_id", "worker_id", "actor_id", "job_id", "pid"))
+WORKERS = Resource("workers", model.Worker, "worker_id", 256, ("node_id", "job_id", "is_alive", "pid", "start_time_ms", "end_time_ms"))
+JOBS = Resource("jobs", model.Job, "job_key", 64, ("job_id", "submission_id", "status", "name", "start_time_ms", "end_time_ms"))
+ACTORS = Resource(
+    "actors",
+    model.Actor,
+    "actor_id",
+    1024,
+    (
+        "state",
+        "state,start_time_ms",
+        "job_id,start_time_ms",
+        "node_id,start_time_ms",
+        "class_name,start_time_ms",
+        "class_name",
+        "name",
+        "repr_name",
+        "ray_namespace",
+        "job_id",
+        "node_id",
+        "worker_id",
+        "pid",
+        "ip",
+        "start_time_ms",
+        "end_time_ms",
+        "(end_time_ms - start_time_ms)",
+        "num_restarts",
+        "placement_group_id",
+        "death_cause",
+    ),
+)
+PLACEMENT_GROUPS = Resource(
+    "placement_groups", model.PlacementGroup, "placement_group_id", 64, ("state", "name", "creator_job_id", "creation_request_received_ms")
+)
+METADATA = Resource("metadata", model.ClusterMetadata, None)
+STATUS = Resource("status", model.ClusterStatus, None)
+COLLECTOR = Resource("collector", model.CollectorReport, None)
+
+RESOURCES: tuple[Resource, ...] = (
+    NODES,
+    NODE_RESOURCES,
+    NODE_STATS,
+    PROCESSES,
+    WORKERS,
+    JOBS,
+    ACTORS,
+    PLACEMENT_GROUPS,
+    METADATA,
+    STATUS,
+    COLLECTOR,
+)
+BY_NAME: dict[str, Resource] = {resource.name: resource for resource in RESOURCES}

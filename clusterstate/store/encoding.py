@@ -1,0 +1,86 @@
+"""Rows to bytes and back: msgpack arrays in field order, ids that are hex digits as raw bytes.
+
+Fields may be added to the end of a dataclass only: older rows then decode with the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+Row = TypeVar("Row")
+
+_HEX = re.compile(r"(?:[0-9a-f]{2})+\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """How one row class is written and read."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+@cache
+def codec(row_class: Any) -> Codec:
+    """The codec of a model dataclass, built once."""
+    names = [f.name for f in dataclasses.fields(row_class)]
+    packed = [index for index, name in enumerate(names) if name.endswith("_id")]
+    hints = get_type_hints(row_class)
+    struct_fields: list[Any] = []
+    for f in dataclasses.fields(row_class):
+        kind = Any if f.name.endswith("_id") else hints[f.name]
+        struct_fields.append((f.name, kind, *_default(f)))
+    struct = msgspec.defstruct(row_class.__name__ + "Row", struct_fields, array_like=True)
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(struct)
+
+    def encode(row: Any) -> bytes:
+        values = [getattr(row, name) for name in names]
+        for index in packed:
+            values[index] = pack_id(values[index])
+        return encoder.encode(values)
+
+    def decode(blob: bytes) -> Any:
+        decoded = decoder.decode(blob)
+        values = [getattr(decoded, name) for name in names]
+        for index in packed:
+            values[index] = unpack_id(values[index])
+        return row_class(*values)
+
+    return Codec(encode, decode)
+
+
+def pack_id(value: Any) -> Any:
+    """Hex digits as raw bytes, half the size; anything else stays text."""
+    if isinstance(value, str) and _HEX.match(value):
+        return bytes.fromhex(value)
+    return value
+
+
+def unpack_id(value: Any) -> Any:
+    """The text that pack_id was given."""
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def id_to_field(row_id: str) -> bytes:
+    """A row's id as a hash field: x + raw bytes for hex digits, t + text otherwise."""
+    packed = pack_id(row_id)
+    return b"x" + packed if isinstance(packed, bytes) else b"t" + row_id.encode("utf-8", "surrogatepass")
+
+
+def field_to_id(name: bytes) -> str:
+    """The row id of a hash field."""
+    return name[1:].hex() if name[:1] == b"x" else name[1:].decode("utf-8", "surrogatepass")
+
+
+def _default(f: dataclasses.Field[Any]) -> tuple[Any, ...]:
+    if f.default is not dataclasses.MISSING:
+        return (f.default,)
+    if f.default_factory is not dataclasses.MISSING:
+        return (msgspec.field(default_factory=f.default_factory),)
+    return ()

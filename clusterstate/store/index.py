@@ -1,0 +1,184 @@
+"""The SQLite index of one session: its schema, how rows get in, and what it notes of itself.
+
+A row's primary key is a 63-bit hash of its id: the same on every web host, a nine-byte tie-breaker in every index,
+and a look-up by id without an index of its own. Two of a million ids collide with a chance of 1 in 20 million.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from clusterstate.model import NodeSample
+from clusterstate.resources import RESOURCES, Resource
+
+SCHEMA_VERSION = 1
+"""Counts up when a table changes shape: an index of another version is rebuilt, a sealed one is read as it is."""
+SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
+
+_json_encode = msgspec.json.Encoder().encode
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A field of a row class as the index keeps it."""
+
+    name: str
+    sql_type: str
+    decode: Callable[[Any], Any] | None  # None: as stored
+
+
+@cache
+def columns_of(row_class: Any) -> tuple[Column, ...]:
+    """The columns of a row class, in field order. What is not a single value is kept as JSON."""
+    hints = get_type_hints(row_class)
+    return tuple(_column(f.name, hints[f.name]) for f in dataclasses.fields(row_class))
+
+
+def _column(name: str, hint: Any) -> Column:
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = [kind for kind in alternatives if kind is not type(None)]
+    kind = kinds[0] if len(kinds) == 1 else None
+    if kind not in SCALARS:
+        decoder = msgspec.json.Decoder(hint)
+        return Column(name, "TEXT", decoder.decode)
+    return Column(name, SCALARS[kind], bool if kind is bool else None)
+
+
+def row_hash(row_id: str) -> int:
+    """The primary key of a row."""
+    return int.from_bytes(hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def decode_value(column: Column, value: Any) -> Any:
+    """A stored value as the model has it."""
+    return value if column.decode is None or value is None else column.decode(value)
+
+
+def decode_row(row_class: Any, values: Sequence[Any]) -> Any:
+    """A row of the model from its columns in field order."""
+    return row_class(*(decode_value(column, value) for column, value in zip(columns_of(row_class), values, strict=True)))
+
+
+class Index:
+    """The writing side. One process writes, any number read."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates. Raises sqlite3.DatabaseError when the file is torn or of another schema."""
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=OFF")  # disposable: rebuilt from Redis when torn
+        self._db.execute("PRAGMA journal_size_limit=16777216")
+        self.begin()  # one transaction: each definition on its own would cost a write of the schema
+        self._create()
+        self.commit()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def note(self, name: str, value: str) -> None:
+        """Keeps a word about the index itself."""
+        self._db.execute("INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value))
+
+    def noted(self, name: str) -> str | None:
+        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def put(self, resource: Resource, rows: Iterable[tuple[str, Any]]) -> int:
+        """Inserts or updates (id, row) pairs."""
+        columns = columns_of(resource.row)
+        return self._db.executemany(_upsert_sql(resource), (_values(columns, row_id, row) for row_id, row in rows)).rowcount
+
+    def delete(self, resource: Resource, ids: Iterable[str]) -> None:
+        self._db.executemany(f"DELETE FROM {resource.name} WHERE row_hash = ?", [(row_hash(item),) for item in ids])  # noqa: S608 - a declared name
+
+    def bump(self, names: Iterable[str]) -> None:
+        """Counts up the version of each resource."""
+        self._db.executemany("UPDATE versions SET n = n + 1 WHERE resource = ?", [(name,) for name in names])
+
+    def put_samples(self, samples: Sequence[NodeSample], oldest: float) -> None:
+        """Appends samples and gives up those before `oldest`."""
+        names = [column.name for column in columns_of(NodeSample)]
+        sql = f"INSERT INTO samples({', '.join(names)}) VALUES({', '.join('?' * len(names))})"
+        self._db.executemany(sql, [tuple(getattr(sample, name) for name in names) for sample in samples])
+        self._db.execute("DELETE FROM samples WHERE at < ?", (oldest,))
+
+    def set_fresh(self, moments: dict[str, float]) -> None:
+        """Replaces what is known about freshness."""
+        self._db.execute("DELETE FROM fresh")
+        self._db.executemany("INSERT INTO fresh(name, at) VALUES(?, ?)", list(moments.items()))
+
+    def make_sorts(self) -> None:
+        """Creates the indexes: after a bulk load, since one by one costs twice the time."""
+        self.begin()
+        for resource in RESOURCES:
+            for listed in resource.indexed:
+                name = f"{resource.name}_{re.sub('[^a-z_]+', '_', listed)}"
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {resource.name}({listed})")
+        self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
+        self.commit()
+
+    def tune(self) -> None:
+        """Lets SQLite learn how large tables are; cheap, now and then."""
+        self._db.execute("PRAGMA analysis_limit=400")
+        self._db.execute("ANALYZE")
+
+    def seal(self) -> None:
+        """Turns the index into one plain file without a log beside it, for reading only."""
+        self.note("sealed", "1")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.execute("PRAGMA journal_mode=DELETE")
+        self._db.close()
+        self.path.chmod(0o400)
+
+    def _create(self) -> None:
+        self._db.execute("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        version = self.noted("schema")
+        if version not in (None, str(SCHEMA_VERSION)):
+            raise sqlite3.DatabaseError(f"the index has schema {version}, this Raydeck needs {SCHEMA_VERSION}")
+        self._db.execute("CREATE TABLE IF NOT EXISTS versions(resource TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE IF NOT EXISTS fresh(name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
+        for resource in RESOURCES:
+            listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(resource.row))
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS {resource.name}(row_hash INTEGER PRIMARY KEY, {listed})")
+            self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", (resource.name,))
+        listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(NodeSample))
+        self._db.execute(f"CREATE TABLE IF NOT EXISTS samples({listed})")
+        self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES('samples', 0)")
+        self.note("schema", str(SCHEMA_VERSION))
+
+
+def _values(columns: tuple[Column, ...], row_id: str, row: Any) -> tuple[Any, ...]:
+    values: list[Any] = [row_hash(row_id)]
+    for column in columns:
+        value = getattr(row, column.name)
+        values.append(_json_encode(value).decode() if column.decode not in (None, bool) and value is not None else value)
+    return tuple(values)
+
+
+@cache
+def _upsert_sql(resource: Resource) -> str:
+    names = [column.name for column in columns_of(resource.row)]
+    updates = ", ".join(f"{name} = excluded.{name}" for name in names)
+    marks = ", ".join("?" * (len(names) + 1))
+    return f"INSERT INTO {resource.name}(row_hash, {', '.join(names)}) VALUES({marks}) ON CONFLICT(row_hash) DO UPDATE SET {updates}"

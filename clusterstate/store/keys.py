@@ -1,0 +1,126 @@
+"""Every Redis key: its name, who writes it and how long it lives. No other module spells a key."""
+
+from __future__ import annotations
+
+import binascii
+
+ROOT = b"rd"
+"""First part of every key, so that other programs may share the database."""
+
+CHANGES_MAXLEN = 20_000
+"""Entries kept in a session's change stream; an index that is further behind is rebuilt."""
+SAMPLES_MAXLEN = 120_000
+"""Entries kept in a session's samples stream: 300 nodes, one each 5 s, half an hour."""
+ENDED_SESSION_EXPIRES_S = 3600
+"""Keys of an ended session stay this long, so that every web host can seal its own copy."""
+HEARTBEAT_MS = 6000
+"""A loop that has not beaten for this long is dead."""
+
+
+def _key(*parts: str | bytes) -> bytes:
+    return b":".join([ROOT, *(part.encode() if isinstance(part, str) else part for part in parts)])
+
+
+def clusters() -> bytes:
+    """Hash: cluster name → current session. By the cluster collector, for ever."""
+    return _key("clusters")
+
+
+def costs() -> bytes:
+    """Hash: role@host:pid → what that process costs. By each supervisor; stale fields are removed by it."""
+    return _key("costs")
+
+
+def session(cluster: str, session_name: str, *rest: str | bytes) -> bytes:
+    """A key of one session of one cluster. By that cluster's collectors, until an hour after the session ends."""
+    return _key("c", cluster, session_name, *rest)
+
+
+def rows(cluster: str, session_name: str, resource: str, bucket: int) -> bytes:
+    """Hash: row id → msgpack row."""
+    return session(cluster, session_name, "rows", resource, f"{bucket:x}")
+
+
+def changes(cluster: str, session_name: str) -> bytes:
+    """Stream of changed ids: {r: resource, u: updated ids, d: forgotten ids}."""
+    return session(cluster, session_name, "changes")
+
+
+def samples(cluster: str, session_name: str) -> bytes:
+    """Stream of node samples, msgpack."""
+    return session(cluster, session_name, "samples")
+
+
+def fresh(cluster: str, session_name: str) -> bytes:
+    """Hash: resource, or node:<node_id> → Unix seconds at which it was last known right."""
+    return session(cluster, session_name, "fresh")
+
+
+def epoch(cluster: str, session_name: str) -> bytes:
+    """A random word for this copy of the session's data; another word means the data was lost and written anew."""
+    return session(cluster, session_name, "epoch")
+
+
+def tick(cluster: str, session_name: str) -> bytes:
+    """Counts up by one with each confirmation of the cluster collector; a step back betrays a restored backup."""
+    return session(cluster, session_name, "tick")
+
+
+def dead(cluster: str, session_name: str, resource: str) -> bytes:
+    """List of ids of dead rows in the order of death."""
+    return session(cluster, session_name, "dead", resource)
+
+
+def counters(cluster: str, session_name: str) -> bytes:
+    """Hash: evicted:<resource> → number of dead rows given up for the limit."""
+    return session(cluster, session_name, "counters")
+
+
+def lease(name: str) -> bytes:
+    """b"<token>:<holder>" of who may run the loop `name`. By the loop's keeper; expires with its time to live."""
+    return _key("lease", name)
+
+
+def fence(name: str) -> bytes:
+    """Counts the leases given for `name`: the fencing token. For ever."""
+    return _key("fence", name)
+
+
+def heartbeat(name: str) -> bytes:
+    """Present while the loop `name` beats. Expires after HEARTBEAT_MS."""
+    return _key("hb", name)
+
+
+def sign_in(digest: str) -> bytes:
+    """JSON of one sign-in, by the SHA-256 of its id. By the web app; expires with the sign-in."""
+    return _key("signin", digest)
+
+
+def sign_in_tries(kind: str, who: str) -> bytes:
+    """Counts wrong sign-ins of an account or peer. By the web app; one minute."""
+    return _key("tries", kind, who)
+
+
+def answer(probe_id: str) -> bytes:
+    """The answer to a probe, JSON. By the node worker; expires."""
+    return _key("answer", probe_id)
+
+
+def canceled(probe_id: str) -> bytes:
+    """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
+    return _key("canceled", probe_id)
+
+
+def started(job_id: str) -> bytes:
+    """Present once a piece of work was started: it is never started again. By its worker; outlives the work's signature."""
+    return _key("started", job_id)
+
+
+def refused() -> bytes:
+    """List of the newest work that workers refused, JSON. By workers; the newest hundred, a week."""
+    return _key("refused")
+
+
+def bucket_of(row_id: bytes, buckets: int) -> int:
+    """Which of a resource's hashes holds a row."""
+    return binascii.crc32(row_id) % buckets

@@ -1,0 +1,257 @@
+"""What the web app reads: one session's index, by SQLite alone, so that it answers while Redis is away."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport, NodeSample
+from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
+from clusterstate.resources import COLLECTOR, METADATA, RESOURCES, STATUS, Resource
+from clusterstate.store import selecting
+from clusterstate.store.index import Column, columns_of, decode_row, decode_value, row_hash
+from clusterstate.store.row_ids import SINGLE_ROW_ID
+from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask
+
+COUNTS_KEPT = 512
+ROWS_MAY_TAKE = 8.0
+"""Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Partial:
+    """A node whose own collector is silent."""
+
+    node_id: str
+    reason: str
+    since: float | None  # Unix seconds of its last word, None: never heard
+
+
+@dataclasses.dataclass(frozen=True)
+class Freshness:
+    """How old an answer is and what is missing from it."""
+
+    as_of: float | None  # Unix seconds, None: nothing known yet
+    age_s: float | None
+    stale: bool
+    partial: tuple[Partial, ...] = ()
+    source: str | None = None
+    exact: bool = True
+    is_past: bool = False  # the session has ended: old, but not stale
+
+    @property
+    def word(self) -> str:
+        """fresh, stale, past or unknown."""
+        if self.is_past:
+            return "past"
+        if self.as_of is None:
+            return "unknown"
+        return "stale" if self.stale else "fresh"
+
+
+class SessionReader:
+    """Answers about one session. Cheap to make: connections are kept per thread.
+
+    Methods raise IndexMissing when the file is gone, DeadlinePassed when a question is too dear.
+    """
+
+    def __init__(self, path: Path, cluster: str, session: str, *, stale_after_s: float = 5.0, deadline_ms: int = 250) -> None:
+        self.path = path
+        self.cluster = cluster
+        self.session = session
+        self._stale_after_s = stale_after_s
+        self._deadline_ms = deadline_ms
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the session is over and its file closed."""
+        return bool(ask(self.path, "SELECT 1 FROM meta WHERE name = 'sealed'"))
+
+    def version(self, *names: str) -> str:
+        """Changes whenever a row of one of these resources changes. One index look-up each."""
+        marks = ", ".join("?" * len(names))
+        found = ask(self.path, f"SELECT resource, n FROM versions WHERE resource IN ({marks}) ORDER BY resource", names)  # noqa: S608 - marks only
+        return f"{self.path.stat().st_ino:x}." + ".".join(str(n) for _, n in found)
+
+    def freshness(self, *names: str, now: float, nodes_matter: bool = False) -> Freshness:
+        """How old the oldest of these resources is. With `nodes_matter`, also which live nodes' collectors are silent."""
+        moments = {str(name): float(at) for name, at in ask(self.path, "SELECT name, at FROM fresh")}
+        wanted = [name for name in names if name in {r.name for r in RESOURCES}]
+        known = [moments[name] for name in wanted if name in moments]
+        as_of = min(known) if known and len(known) == len(wanted) else None
+        metadata = self.metadata()
+        if metadata is not None and metadata.ended_ms is not None:
+            return Freshness(metadata.ended_ms / 1000, now - metadata.ended_ms / 1000, stale=False, is_past=True)
+        partial = tuple(self._silent_nodes(moments, now)) if nodes_matter else ()
+        age = None if as_of is None else max(0.0, now - as_of)
+        stale = age is None or age > self._stale_after_s
+        return Freshness(as_of, age, stale, partial, self._source(wanted))
+
+    def get(self, resource: Resource, row_id: str) -> Any | None:
+        """The row with this id."""
+        names = ", ".join(column.name for column in columns_of(resource.row))
+        found = ask(self.path, f"SELECT {names} FROM {resource.name} WHERE row_hash = ?", (row_hash(row_id),))  # noqa: S608 - declared names
+        row = decode_row(resource.row, found[0]) if found else None
+        return row if row is None or resource.key is None or getattr(row, resource.key) == row_id else None
+
+    def find(self, resource: Resource, column: str, value: Any, limit: int = 100) -> list[Any]:
+        """Rows whose column has this value."""
+        names = ", ".join(c.name for c in columns_of(resource.row))
+        _declared(resource, column)
+        sql = f"SELECT {names} FROM {resource.name} WHERE {column} = ? LIMIT ?"  # noqa: S608 - declared names
+        return [decode_row(resource.row, values) for values in ask(self.path, sql, (value, limit), self._deadline())]
+
+    def starting(self, resource: Resource, column: str, text: str, limit: int = 20) -> list[Any]:
+        """Rows whose column starts with this text."""
+        names = ", ".join(c.name for c in columns_of(resource.row))
+        _declared(resource, column)
+        sql = f"SELECT {names} FROM {resource.name} WHERE {column} >= ? AND {column} < ? LIMIT ?"  # noqa: S608 - declared names
+        values = (text, text + "\U0010ffff", limit)
+        return [decode_row(resource.row, found) for found in ask(self.path, sql, values, self._deadline())]
+
+    def all(self, resource: Resource, limit: int = 10_000) -> list[Any]:
+        """Every row of a small resource."""
+        names = ", ".join(column.name for column in columns_of(resource.row))
+        return [decode_row(resource.row, values) for values in ask(self.path, f"SELECT {names} FROM {resource.name} LIMIT ?", (limit,))]  # noqa: S608 - declared names
+
+    def metadata(self) -> ClusterMetadata | None:
+        found: ClusterMetadata | None = self.get(METADATA, SINGLE_ROW_ID)
+        return found
+
+    def status(self) -> ClusterStatus | None:
+        found: ClusterStatus | None = self.get(STATUS, SINGLE_ROW_ID)
+        return found
+
+    def collector(self) -> CollectorReport | None:
+        found: CollectorReport | None = self.get(COLLECTOR, SINGLE_ROW_ID)
+        return found
+
+    def counts(self, view: View, column: str, conditions: Sequence[Condition | AnyOf] = (), limit: int = 50) -> dict[Any, int]:
+        """Values of a column → number of rows, most first."""
+        statement = selecting.group_statement(view, column, tuple(conditions), limit)
+        key = (self._key(view), statement)
+        return dict(_cached(key, lambda: ask(self.path, self._sql(statement.sql, 0), statement.values, self._deadline())))
+
+    def group(self, resource: Resource, column: str) -> dict[Any, int]:
+        """Values of a resource's own column → number of rows, most first."""
+        return self.counts(View(resource), column)
+
+    def count(self, view: View, conditions: Sequence[Condition | AnyOf] = ()) -> int:
+        """How many rows. Raises DeadlinePassed."""
+        statement = selecting.count_statement(view, tuple(conditions))
+        key = (self._key(view), statement)
+        found = _cached(key, lambda: ask(self.path, self._sql(statement.sql, 0), statement.values, self._deadline()))
+        return int(found[0][0])
+
+    def page(self, view: View, selection: Selection, now: float) -> Page:
+        """One page of rows with honest counts."""
+        cursor = selection.before or selection.after
+        now_ms = cursor.now_ms if cursor else int(now * 1000)
+        rows = self._rows(view, selection, now_ms)
+        more = len(rows) > selection.limit
+        rows = rows[: selection.limit]
+        if selection.before:
+            rows.reverse()
+        total = self.count(view, selection.always)
+        matching, exact = self._matching(view, selection, total, len(rows))
+        first = Cursor(rows[0][-2], rows[0][-1], now_ms) if rows else None
+        last = Cursor(rows[-1][-2], rows[-1][-1], now_ms) if rows else None
+        has_next = more if not selection.before else bool(rows)
+        has_previous = more if selection.before else selection.after is not None
+        decoders = [_decoder(view, name) for name in selection.columns]
+        decoded = [
+            {
+                name: value if column is None else decode_value(column, value)
+                for name, column, value in zip(selection.columns, decoders, row[:-2], strict=True)
+            }
+            for row in rows
+        ]
+        return Page(decoded, total, matching, exact, last if has_next else None, first if has_previous else None)
+
+    def samples(self, node_id: str | None, since: float) -> list[NodeSample]:
+        """Short history, oldest first; of all nodes when node_id is None."""
+        names = ", ".join(column.name for column in columns_of(NodeSample))
+        where, values = ("at >= ?", (since,)) if node_id is None else ("at >= ? AND node_id = ?", (since, node_id))
+        found = ask(self.path, f"SELECT {names} FROM samples WHERE {where} ORDER BY at", values, self._deadline())  # noqa: S608 - declared names
+        return [decode_row(NodeSample, row) for row in found]
+
+    def _rows(self, view: View, selection: Selection, now_ms: int) -> list[tuple[Any, ...]]:
+        """Up to one row more than the limit, to know whether there is a next page."""
+        rows: list[tuple[Any, ...]] = []
+        wanted = selection.limit + 1
+        for number, segment in enumerate(selecting.segments(selection)):
+            statement = selecting.rows_statement(view, selection, segment, from_cursor=number == 0, limit=wanted - len(rows))
+            rows += ask(self.path, self._sql(statement.sql, now_ms), statement.values, self._deadline(ROWS_MAY_TAKE))
+            if len(rows) >= wanted:
+                break
+        return rows
+
+    def _matching(self, view: View, selection: Selection, total: int, shown: int) -> tuple[int, bool]:
+        if not selection.where:
+            return total, True
+        try:
+            return self.count(view, (*selection.always, *selection.where)), True
+        except DeadlinePassed:
+            return shown, False
+
+    def _silent_nodes(self, moments: dict[str, float], now: float) -> list[Partial]:
+        alive = ask(self.path, "SELECT node_id FROM nodes WHERE state = 'ALIVE'")
+        silent = []
+        for (node_id,) in alive:
+            heard = moments.get(f"node:{node_id}")
+            if heard is None:
+                silent.append(Partial(node_id, "no node collector runs there", None))
+            elif now - heard > self._stale_after_s * 2:
+                silent.append(Partial(node_id, "its node collector is silent", heard))
+        return silent
+
+    def _source(self, names: list[str]) -> str | None:
+        report = self.collector()
+        if report is None:
+            return None
+        sources = [source.source for source in report.sources if source.resource in names]
+        return "+".join(dict.fromkeys(sources)) or None
+
+    def _key(self, view: View) -> tuple[str, str]:
+        return str(self.path), self.version(*view.resources)
+
+    def _deadline(self, times: float = 1.0) -> float:
+        return time.monotonic() + times * self._deadline_ms / 1000
+
+    @staticmethod
+    def _sql(sql: str, now_ms: int) -> str:
+        return sql.replace(":now_ms", str(int(now_ms)))
+
+
+_counts: dict[Any, list[tuple[Any, ...]]] = {}
+
+
+def _cached(key: Any, compute: Any) -> list[tuple[Any, ...]]:
+    """Counts are kept until the version they belong to is pushed out."""
+    found = _counts.get(key)
+    if found is None:
+        found = compute()
+        while len(_counts) >= COUNTS_KEPT:
+            _counts.pop(next(iter(_counts)), None)
+        _counts[key] = found
+    return found
+
+
+def _declared(resource: Resource, column: str) -> None:
+    if column not in {c.name for c in columns_of(resource.row)}:
+        raise BadQuery(f"{resource.name} has no column {column}.")
+
+
+def _decoder(view: View, name: str) -> Column | None:
+    """How a selected column is read, by the resource whose field it is; None for computed ones."""
+    table, _, field = view.sql(name).partition(".")
+    for resource in (view.base, *(join.resource for join in view.joins)):
+        if resource.name == table:
+            return next((column for column in columns_of(resource.row) if column.name == field), None)
+    return None
+
+
+__all__ = ["Freshness", "IndexMissing", "Partial", "SessionReader"]

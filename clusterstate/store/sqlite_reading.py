@@ -1,0 +1,62 @@
+"""Read-only SQLite connections: one per thread and file, reopened when the file was replaced, with a deadline per question."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CONNECTIONS_PER_THREAD = 8
+STEPS_BETWEEN_LOOKS = 2000
+"""SQLite instructions between two looks at the clock: about 50 µs."""
+
+_local = threading.local()
+
+
+class DeadlinePassed(Exception):
+    """A question took longer than it may."""
+
+
+class IndexMissing(Exception):
+    """There is no such index file (yet)."""
+
+
+def connection(path: Path) -> sqlite3.Connection:
+    """This thread's connection to the file that is at `path` now. Raises IndexMissing."""
+    opened: OrderedDict[Path, tuple[int, sqlite3.Connection]] = _local.__dict__.setdefault("opened", OrderedDict())
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        raise IndexMissing(str(path)) from None
+    known = opened.get(path)
+    if known is not None and known[0] == inode:
+        opened.move_to_end(path)
+        return known[1]
+    if known is not None:
+        known[1].close()
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
+    db.execute("PRAGMA query_only=1")
+    opened[path] = (inode, db)
+    while len(opened) > CONNECTIONS_PER_THREAD:
+        opened.popitem(last=False)[1][1].close()
+    return db
+
+
+def ask(path: Path, sql: str, values: Sequence[Any] = (), deadline: float | None = None) -> list[tuple[Any, ...]]:
+    """All rows of one statement. Raises DeadlinePassed when `deadline` (time.monotonic) comes first."""
+    db = connection(path)
+    if deadline is None:
+        return db.execute(sql, values).fetchall()
+    db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    try:
+        return db.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise DeadlinePassed(sql) from None
+        raise
+    finally:
+        db.set_progress_handler(None, 0)

@@ -1,0 +1,43 @@
+"""Rows as they lie in Redis: by bucket, or by id in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import redis
+
+from clusterstate.resources import Resource
+from clusterstate.store import keys
+
+BUCKETS_AT_ONCE = 64
+"""About 6,000 rows, 2 MB, at full size."""
+
+
+def by_bucket(resource: Resource, names: Iterable[bytes]) -> dict[int, list[bytes]]:
+    """Hash fields by the bucket they lie in."""
+    buckets: dict[int, list[bytes]] = {}
+    for name in names:
+        buckets.setdefault(keys.bucket_of(name, resource.buckets), []).append(name)
+    return buckets
+
+
+def read_all(client: redis.Redis, cluster: str, session: str, resource: Resource) -> Iterator[tuple[bytes, bytes]]:
+    """The (field, row) pairs of a resource, some buckets a round trip."""
+    for start in range(0, resource.buckets, BUCKETS_AT_ONCE):
+        pipe = client.pipeline(transaction=False)
+        for bucket in range(start, min(start + BUCKETS_AT_ONCE, resource.buckets)):
+            pipe.hgetall(keys.rows(cluster, session, resource.name, bucket))
+        for rows in pipe.execute():
+            yield from rows.items()
+
+
+def read_rows(client: redis.Redis, cluster: str, session: str, resource: Resource, names: Sequence[bytes]) -> list[bytes | None]:
+    """The stored rows of these fields, None where there is none."""
+    buckets = by_bucket(resource, names)
+    pipe = client.pipeline(transaction=False)
+    for bucket, some in buckets.items():
+        pipe.hmget(keys.rows(cluster, session, resource.name, bucket), some)
+    found: dict[bytes, bytes | None] = {}
+    for some, values in zip(buckets.values(), pipe.execute(), strict=True):
+        found.update(zip(some, values, strict=True))
+    return [found[name] for name in names]

@@ -1,0 +1,269 @@
+"""How collectors write what they saw. Every write is fenced by the writer's lease."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+import redis
+from redis.exceptions import WatchError
+
+from clusterstate.model import ClusterMetadata, NodeSample
+from clusterstate.resources import ACTORS, JOBS, METADATA, NODES, WORKERS, Resource
+from clusterstate.store import keys
+from clusterstate.store.encoding import codec, field_to_id, id_to_field
+from clusterstate.store.leases import Lease
+from clusterstate.store.row_ids import SINGLE_ROW_ID, row_id
+from clusterstate.store.stored_rows import by_bucket, read_all, read_rows
+
+BATCH = 500
+"""Rows per round trip: about 200 kB, far below anything that would hold Redis up."""
+RENEWAL_RACES = 8
+
+DEAD: dict[str, Callable[[Any], bool]] = {
+    ACTORS.name: lambda row: row.state == "DEAD",
+    NODES.name: lambda row: row.state == "DEAD",
+    WORKERS.name: lambda row: not row.is_alive,
+    JOBS.name: lambda row: row.status in {"SUCCEEDED", "FAILED", "STOPPED"},
+}
+"""When a row counts against its resource's limit."""
+
+
+class LeaseLost(Exception):
+    """Another process holds the lease now: stop writing at once."""
+
+
+def current_session(client: redis.Redis, cluster: str) -> str | None:
+    """The session that a cluster's collector writes now; None before the first."""
+    value = client.hget(keys.clusters(), cluster)
+    return value.decode() if isinstance(value, bytes) else None
+
+
+class SessionWriter:
+    """Writes one session of one cluster.
+
+    Methods raise LeaseLost when superseded, and what redis-py raises when Redis is away
+    (`clusterstate.store.connection.UNREACHABLE`); nothing is half written within one batch.
+    """
+
+    def __init__(self, client: redis.Redis, cluster: str, session: str, lease: Lease | None = None) -> None:
+        self.cluster = cluster
+        self.session = session
+        self._redis = client
+        self._lease = lease
+        self._epoch: bytes | None = None
+        self._tick: int | None = None
+
+    def begin(self, metadata: ClusterMetadata) -> None:
+        """Makes this the cluster's current session. After a loss of data, starts a new epoch."""
+        lost = self._epoch is not None and not self.is_known()
+        epoch = self._redis.get(keys.epoch(self.cluster, self.session))
+        if lost or not isinstance(epoch, bytes):
+            epoch = secrets.token_bytes(8)
+
+        def claim(pipe: Any) -> None:
+            pipe.set(keys.epoch(self.cluster, self.session), epoch)
+            pipe.hset(keys.clusters(), self.cluster, self.session)
+
+        self._commit(claim)
+        self._epoch, self._tick = epoch, None
+        self.record(METADATA, [metadata], now=0)
+
+    def end(self, now: float, reason: str) -> None:
+        """The session is over; its rows are sealed by the projectors and leave Redis within the hour."""
+        [metadata] = self.get(METADATA, [SINGLE_ROW_ID])
+        if metadata is not None and metadata.ended_ms is None:
+            self.record(METADATA, [dataclasses.replace(metadata, ended_ms=int(now * 1000), end_reason=reason)], now)
+
+    def is_known(self) -> bool:
+        """False when Redis was flushed, replaced or went back in time since `begin`: begin again, record everything."""
+        epoch, tick = self._redis.mget(keys.epoch(self.cluster, self.session), keys.tick(self.cluster, self.session))
+        if self._epoch is None or epoch != self._epoch:
+            return False
+        return self._tick is None or int(tick or 0) >= self._tick
+
+    def record(self, resource: Resource, rows: Iterable[Any], now: float) -> int:
+        """Keeps these rows. Those that differ from what is stored are written and announced; their number is returned."""
+        encode = codec(resource.row).encode
+        changed = 0
+        iterator = iter(rows)
+        while chunk := list(islice(iterator, BATCH)):
+            blobs = {id_to_field(row_id(resource, row)): encode(row) for row in chunk}
+            by_id = {id_to_field(row_id(resource, row)): row for row in chunk}
+            changed += self._write_changed(resource, blobs, by_id)
+        return changed
+
+    def forget(self, resource: Resource, ids: Iterable[str], now: float) -> int:
+        """Removes rows; returns how many there were."""
+        removed = 0
+        iterator = iter(ids)
+        while chunk := [id_to_field(item) for item in islice(iterator, BATCH)]:
+            removed += self._remove(resource, chunk)
+        return removed
+
+    def replace(self, resource: Resource, rows: Iterable[Any], now: float, within: Callable[[Any], bool] | None = None) -> int:
+        """These rows are all there is (or all for which `within` holds): records them and forgets the others."""
+        kept: set[str] = set()
+
+        def noted() -> Iterator[Any]:
+            for row in rows:
+                kept.add(row_id(resource, row))
+                yield row
+
+        changed = self.record(resource, noted(), now)
+        gone = [item for item, row in self._items(resource) if item not in kept and (within is None or within(row))]
+        return changed + (self.forget(resource, gone, now) if gone else 0)
+
+    def confirm(self, names: Iterable[str], now: float) -> None:
+        """Says that resources (or "node:<node_id>") are known right as of `now`, Unix seconds."""
+        moments = {name: repr(now) for name in names}
+
+        def stamp(pipe: Any) -> None:
+            pipe.hset(keys.fresh(self.cluster, self.session), mapping=moments)
+            if self._epoch is not None:
+                pipe.incr(keys.tick(self.cluster, self.session))
+
+        replies = self._commit(stamp)
+        if self._epoch is not None:
+            self._tick = int(replies[-1])
+
+    def record_samples(self, samples: Iterable[NodeSample]) -> None:
+        """Appends to the short history."""
+        blobs = [codec(NodeSample).encode(sample) for sample in samples]
+
+        def append(pipe: Any) -> None:
+            for blob in blobs:
+                pipe.xadd(keys.samples(self.cluster, self.session), {b"s": blob}, maxlen=keys.SAMPLES_MAXLEN, approximate=True)
+
+        self._commit(append)
+
+    def rows(self, resource: Resource) -> Iterator[Any]:
+        """All rows kept now, a bucket at a time."""
+        return (row for _, row in self._items(resource))
+
+    def get(self, resource: Resource, ids: Sequence[str]) -> list[Any]:
+        """The rows of these ids, None for those that are not kept."""
+        decode = codec(resource.row).decode
+        blobs = read_rows(self._redis, self.cluster, self.session, resource, [id_to_field(item) for item in ids])
+        return [None if blob is None else decode(blob) for blob in blobs]
+
+    def evicted(self, resource: Resource) -> int:
+        """Dead rows given up for the limit since the session began."""
+        return int(self._redis.hget(keys.counters(self.cluster, self.session), "evicted:" + resource.name) or 0)
+
+    def order_dead(self, resource: Resource) -> int:
+        """Sorts the list of the dead by time of end (after a snapshot, whose order says nothing); returns its length."""
+        order = sorted(
+            (getattr(row, "end_time_ms", None) or 0, id_to_field(item)) for item, row in self._items(resource) if DEAD[resource.name](row)
+        )
+        key = keys.dead(self.cluster, self.session, resource.name)
+
+        def rewrite(pipe: Any) -> None:
+            pipe.delete(key)
+            for start in range(0, len(order), BATCH):
+                pipe.rpush(key, *(item for _, item in order[start : start + BATCH]))
+
+        self._commit(rewrite)
+        return len(order)
+
+    def trim_dead(self, resource: Resource, limit: int, now: float) -> int:
+        """Gives up the oldest dead rows over `limit`; returns how many were given up since the session began."""
+        key = keys.dead(self.cluster, self.session, resource.name)
+        over = int(self._redis.llen(key)) - limit
+        while over > 0:
+            names = [name for name in self._redis.lrange(key, 0, min(over, BATCH) - 1) if isinstance(name, bytes)]
+            rows = self.get(resource, [field_to_id(name) for name in names])
+            still_dead = [name for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)]
+            self._evict(resource, len(names), still_dead)
+            over -= len(names)
+        return self.evicted(resource)
+
+    def _remove(self, resource: Resource, names: list[bytes]) -> int:
+        def remove(pipe: Any) -> None:
+            for bucket, some in by_bucket(resource, names).items():
+                pipe.hdel(self._rows_key(resource, bucket), *some)
+            self._announce(pipe, resource, forgotten=names)
+
+        return sum(int(reply) for reply in self._commit(remove)[:-1])
+
+    def _evict(self, resource: Resource, listed: int, names: list[bytes]) -> None:
+        def evict(pipe: Any) -> None:
+            pipe.ltrim(keys.dead(self.cluster, self.session, resource.name), listed, -1)
+            for bucket, some in by_bucket(resource, names).items():
+                pipe.hdel(self._rows_key(resource, bucket), *some)
+            if names:
+                pipe.hincrby(keys.counters(self.cluster, self.session), "evicted:" + resource.name, len(names))
+                self._announce(pipe, resource, forgotten=names)
+
+        self._commit(evict)
+
+    def _write_changed(self, resource: Resource, blobs: dict[bytes, bytes], by_id: dict[bytes, Any]) -> int:
+        names = list(blobs)
+        stored = read_rows(self._redis, self.cluster, self.session, resource, names)
+        before = {name: blob for name, blob in zip(names, stored, strict=True) if blob is not None}
+        changed = [name for name in names if before.get(name) != blobs[name]]
+        if not changed:
+            return 0
+        died = self._newly_dead(resource, changed, before, by_id)
+
+        def write(pipe: Any) -> None:
+            for bucket, some in by_bucket(resource, changed).items():
+                pipe.hset(self._rows_key(resource, bucket), mapping={name: blobs[name] for name in some})
+            if died:
+                pipe.rpush(keys.dead(self.cluster, self.session, resource.name), *died)
+            self._announce(pipe, resource, updated=changed)
+
+        self._commit(write)
+        return len(changed)
+
+    def _newly_dead(self, resource: Resource, changed: list[bytes], before: dict[bytes, bytes], by_id: dict[bytes, Any]) -> list[bytes]:
+        is_dead = DEAD.get(resource.name)
+        if is_dead is None:
+            return []
+        decode = codec(resource.row).decode
+        dead = [name for name in changed if is_dead(by_id[name])]
+        return [name for name in dead if name not in before or not is_dead(decode(before[name]))]
+
+    def _items(self, resource: Resource) -> Iterator[tuple[str, Any]]:
+        decode = codec(resource.row).decode
+        for name, blob in read_all(self._redis, self.cluster, self.session, resource):
+            yield field_to_id(name), decode(blob)
+
+    def _rows_key(self, resource: Resource, bucket: int) -> bytes:
+        return keys.rows(self.cluster, self.session, resource.name, bucket)
+
+    def _announce(self, pipe: Any, resource: Resource, updated: Sequence[bytes] = (), forgotten: Sequence[bytes] = ()) -> None:
+        entry = {b"r": resource.name, b"u": msgspec.msgpack.encode(list(updated)), b"d": msgspec.msgpack.encode(list(forgotten))}
+        pipe.xadd(keys.changes(self.cluster, self.session), entry, maxlen=keys.CHANGES_MAXLEN, approximate=True)
+
+    def _commit(self, fill: Callable[[Any], None]) -> list[Any]:
+        """Runs what `fill` queues as one transaction, only while the lease is this writer's.
+
+        A renewal between WATCH and EXEC touches the key although nothing changed hands: then again.
+        """
+        for _ in range(RENEWAL_RACES):
+            pipe = self._redis.pipeline(transaction=True)
+            try:
+                self._watch_lease(pipe)
+                fill(pipe)
+                replies: list[Any] = pipe.execute()
+                return replies
+            except WatchError:
+                continue
+            finally:
+                pipe.reset()
+        raise LeaseLost("The lease changed hands again and again during a write.")
+
+    def _watch_lease(self, pipe: Any) -> None:
+        if self._lease is None:
+            return
+        key = keys.lease(self._lease.name)
+        pipe.watch(key)
+        held = pipe.get(key)
+        if held != f"{self._lease.token}:{self._lease.holder}".encode():
+            raise LeaseLost(f"The lease {self._lease.name} is no longer held by {self._lease.holder}.")
+        pipe.multi()

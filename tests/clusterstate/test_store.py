@@ -1,0 +1,206 @@
+"""What collectors write is what the web app reads, whatever happens to Redis or the index in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+
+import pytest
+import redis
+
+from clusterstate import model
+from clusterstate.resources import ACTORS, BY_NAME, JOBS, METADATA, NODES, RESOURCES
+from clusterstate.store import leases
+from clusterstate.store.encoding import codec, field_to_id, id_to_field
+from clusterstate.store.projection import Projection
+from clusterstate.store.writer import LeaseLost, SessionWriter, current_session
+from tests.built_cluster import BuiltCluster
+
+ODD_TEXTS = ["", "ab", "AB", "abc", "<b>", "x" * 100_000, "\u202e\x1b[31m\x00", "naïve 日本"]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_any_text_survives_the_way_to_redis_and_back(text: str) -> None:
+    actor = model.Actor(actor_id=text, state=text, name=text, label_selector={text: text}, exit_detail=text)
+    rows = codec(model.Actor)
+    assert rows.decode(rows.encode(actor)) == actor
+    assert field_to_id(id_to_field(text)) == text
+
+
+def test_rows_written_before_a_field_was_added_are_read_with_its_default() -> None:
+    blob = codec(model.Bundle).encode(model.Bundle(3))
+    assert codec(dataclasses.make_dataclass("Longer", [*_fields(model.Bundle), ("new", int, 7)])).decode(blob).new == 7
+
+
+def _fields(row_class: type) -> list[tuple[str, object, object]]:
+    kinds = {"bundle_index": int, "unit_resources": dict, "node_id": object, "label_selector": dict}
+    return [(f.name, kinds[f.name], None) for f in dataclasses.fields(row_class)]
+
+
+def test_every_kind_of_row_comes_back_from_the_index_as_it_was(cluster: BuiltCluster) -> None:
+    node = cluster.with_node(labels={"zone": "a"}, resources_total={"CPU": 2.0}, is_head_node=True)
+    group = cluster.with_placement_group(bundles=[model.Bundle(0, {"CPU": 1.0}, node.node_id)])
+    stats = cluster.with_node_stats(node.node_id, gpus=[model.Gpu(0, processes=[model.GpuProcess(7)])], gpu_count=1)
+    assert cluster.reader.get(NODES, node.node_id) == node
+    assert cluster.reader.get(BY_NAME["placement_groups"], group.placement_group_id) == group
+    assert cluster.reader.get(BY_NAME["node_stats"], node.node_id) == stats
+    metadata = cluster.reader.metadata()
+    assert metadata is not None
+    assert metadata.ray_version == "2.60.0"
+
+
+def test_only_what_differs_is_announced(cluster: BuiltCluster) -> None:
+    actor = cluster.with_actor()
+    before = cluster.reader.version("actors")
+    assert cluster.writer.record(ACTORS, [actor], 1.0) == 0
+    cluster.refresh()
+    assert cluster.reader.version("actors") == before
+    assert cluster.writer.record(ACTORS, [dataclasses.replace(actor, state="DEAD")], 1.0) == 1
+    cluster.refresh()
+    assert cluster.reader.version("actors") != before
+
+
+def test_a_change_of_one_resource_leaves_the_version_of_others(cluster: BuiltCluster) -> None:
+    before = cluster.reader.version("jobs")
+    cluster.with_actor()
+    assert cluster.reader.version("jobs") == before
+
+
+def test_replace_forgets_what_is_not_there_any_more_but_only_within_its_bounds(cluster: BuiltCluster) -> None:
+    mine = cluster.with_process("a" * 56, 1)
+    other = cluster.with_process("b" * 56, 2)
+    cluster.writer.replace(BY_NAME["processes"], [], 1.0, within=lambda row: row.node_id == mine.node_id)
+    cluster.refresh()
+    assert cluster.reader.all(BY_NAME["processes"]) == [other]
+
+
+def test_the_oldest_dead_actors_are_given_up_first_and_counted(cluster: BuiltCluster) -> None:
+    alive = cluster.with_actor()
+    dead = [cluster.with_actor(state="DEAD", end_time_ms=moment) for moment in (30, 10, 20)]
+    cluster.writer.order_dead(ACTORS)
+    assert cluster.writer.trim_dead(ACTORS, 1, 1.0) == 2
+    cluster.refresh()
+    assert {row.actor_id for row in cluster.reader.all(ACTORS)} == {alive.actor_id, dead[0].actor_id}
+    assert cluster.writer.evicted(ACTORS) == 2
+
+
+def test_a_row_that_dies_twice_is_listed_once(cluster: BuiltCluster) -> None:
+    actor = cluster.with_actor(state="DEAD")
+    cluster.writer.record(ACTORS, [dataclasses.replace(actor, exit_detail="more")], 1.0)
+    assert cluster.writer.trim_dead(ACTORS, 1, 1.0) == 0
+
+
+def test_a_writer_whose_lease_went_to_another_writes_nothing(redis_client: redis.Redis) -> None:
+    old = leases.acquire(redis_client, "loop", "first", 10)
+    assert old is not None
+    writer = SessionWriter(redis_client, "demo", "s", old)
+    writer.begin(model.ClusterMetadata("demo", "s", ""))
+    leases.release(redis_client, old)
+    new = leases.acquire(redis_client, "loop", "second", 10)
+    assert new is not None
+    with pytest.raises(LeaseLost):
+        writer.record(NODES, [model.Node("aa", "ALIVE")], 1.0)
+    assert list(SessionWriter(redis_client, "demo", "s", new).rows(NODES)) == []
+
+
+def test_two_clusters_and_two_sessions_share_a_redis_without_mixing(redis_client: redis.Redis) -> None:
+    writers = [SessionWriter(redis_client, cluster, session) for cluster in ("a", "b") for session in ("s1", "s2")]
+    for number, writer in enumerate(writers):
+        writer.begin(model.ClusterMetadata(writer.cluster, writer.session, ""))
+        writer.record(NODES, [model.Node(f"{number:056x}", "ALIVE")], 1.0)
+    assert [[row.node_id[-1] for row in writer.rows(NODES)] for writer in writers] == [["0"], ["1"], ["2"], ["3"]]
+    assert current_session(redis_client, "a") == "s2"
+
+
+def test_a_flushed_redis_is_noticed_and_what_is_known_stays_readable_until_all_is_written_anew(
+    cluster: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    actor = cluster.with_actor()
+    metadata = cluster.reader.metadata()
+    assert metadata is not None
+    redis_client.flushall()
+    assert not cluster.writer.is_known()
+    cluster.project()
+    assert cluster.reader.get(ACTORS, actor.actor_id) == actor
+    cluster.writer.begin(metadata)
+    fresh = dataclasses.replace(actor, actor_id="ff" * 16)
+    cluster.with_rows(ACTORS, fresh)
+    cluster.project()
+    assert cluster.reader.all(ACTORS) == [fresh]
+
+
+def test_a_redis_that_went_back_in_time_is_noticed_by_writer_and_index(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    kept = cluster.with_actor()
+    dump = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    later = cluster.with_actor()
+    cluster.refresh()
+    redis_client.flushall()
+    for key, blob in dump.items():
+        assert isinstance(blob, bytes)
+        redis_client.restore(key, 0, blob)
+    assert not cluster.writer.is_known()
+    cluster.project()
+    assert cluster.reader.all(ACTORS) == [kept]
+    assert cluster.reader.get(ACTORS, later.actor_id) is None
+
+
+def test_a_missing_or_torn_index_is_rebuilt(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    actor = cluster.with_actor()
+    cluster.projection.close()
+    cluster.path.write_bytes(b"not a database" * 100)
+    cluster.projection = Projection(redis_client, cluster.path, cluster.name, cluster.session, 1800)
+    cluster.project()
+    assert cluster.reader.all(ACTORS) == [actor]
+
+
+def test_an_index_behind_a_trimmed_stream_is_rebuilt(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    cluster.writer.record(ACTORS, [model.Actor("aa" * 16, "ALIVE")], 1.0)
+    cluster.writer.record(ACTORS, [model.Actor("bb" * 16, "ALIVE")], 1.0)
+    from clusterstate.store import keys
+
+    redis_client.xtrim(keys.changes(cluster.name, cluster.session), maxlen=1, approximate=False)
+    cluster.project()
+    assert len(cluster.reader.all(ACTORS)) == 2
+
+
+def test_an_ended_session_is_sealed_and_stays_readable_without_redis(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    job = cluster.with_job(status="SUCCEEDED")
+    cluster.end(now=2_000.0)
+    redis_client.flushall()
+    reader = cluster.reader
+    assert reader.all(JOBS) == [job]
+    assert reader.sealed
+    assert reader.freshness("jobs", now=9_000.0).word == "past"
+    assert os.stat(cluster.path).st_mode & 0o222 == 0
+
+
+def test_freshness_says_how_old_the_oldest_part_is_and_which_nodes_are_silent(cluster: BuiltCluster) -> None:
+    node = cluster.with_node()
+    now = time.time()
+    cluster.writer.confirm(["jobs"], now - 60)
+    cluster.project(now)
+    freshness = cluster.reader.freshness("nodes", "jobs", now=now, nodes_matter=True)
+    assert freshness.stale
+    assert freshness.age_s == pytest.approx(60, abs=1)
+    assert [partial.node_id for partial in freshness.partial] == [node.node_id]
+    assert cluster.reader.freshness("nodes", now=now).word == "fresh"
+    assert cluster.reader.freshness("node_stats", now=now).word == "unknown"
+
+
+def test_confirming_does_not_change_a_version(cluster: BuiltCluster) -> None:
+    names = [resource.name for resource in RESOURCES]
+    before = cluster.reader.version(*names)
+    cluster.refresh()
+    assert cluster.reader.version(*names) == before
+
+
+def test_samples_are_kept_for_a_while_only(cluster: BuiltCluster) -> None:
+    now = time.time()
+    cluster.writer.record_samples([model.NodeSample("n", now - 7200, cpu_percent=1.0), model.NodeSample("n", now - 5, cpu_percent=2.0)])
+    cluster.project(now)
+    assert [sample.cpu_percent for sample in cluster.reader.samples("n", now - 9000)] == [2.0]
+
+
+def test_the_metadata_row_is_single(cluster: BuiltCluster) -> None:
+    assert len(cluster.reader.all(METADATA)) == 1

@@ -1,0 +1,8 @@
+"""A stand-in for Ray's GCS (and raylets): speaks Ray's protocol through Ray's own generated messages, at any scale, with any text, with faults."""
+
+from __future__ import annotations
+
+from tests.simulated_ray.remote import RemoteRay
+from tests.simulated_ray.server import SimulatedRay
+
+__all__ = ["RemoteRay", "SimulatedRay"]

@@ -1,0 +1,1 @@
+"""The `raydeck` command's subcommands; each imports what it runs inside itself."""

@@ -1,0 +1,132 @@
+"""The web role: the listening socket, whether it may be opened, gunicorn behind it, and whether it answers."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import os
+import socket
+import ssl
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clusterstate.journal import Journal
+from clusterstate.settings import BadSetting, Settings, variable
+
+BACKLOG = 2048
+ASK_WITHIN_S = 1.0
+APP = "webapp.app:app_from_environment()"
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on; the message says which and why."""
+
+
+@dataclass
+class Listener:
+    """A listening socket that outlives the web processes, so that its port is known and never lost."""
+
+    socket: socket.socket
+    settings: Settings  # with the port that was picked
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the pages, without a slash at the end."""
+        return f"{'https' if self.settings.tls_certfile else 'http'}://{_in_url(_reachable(self.settings.host))}:{self.settings.port}" + (
+            self.settings.url_prefix.rstrip("/")
+        )
+
+
+def listen(settings: Settings) -> Listener:
+    """Opens the socket of settings.host and port; port 0 picks one. Raises PortTaken, BadSetting."""
+    try:
+        [family, kind, protocol, _, address] = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise BadSetting(f"{variable('host')} is {settings.host!r}; it must be an address or name of this machine.") from None
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise PortTaken(
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}. Give another port with --port; 0 picks a free one."
+        ) from None
+    return Listener(opened, replace(settings, port=opened.getsockname()[1]))
+
+
+def check_exposure(settings: Settings, journal: Journal) -> None:
+    """Refuses to be reachable from elsewhere without TLS and users. Raises BadSetting."""
+    if is_loopback(settings.host):
+        return
+    where = f"{variable('host')} is {settings.host}, which others can reach"
+    if not settings.tls_certfile and not settings.behind_tls_proxy:
+        raise BadSetting(
+            f"{where}: give {variable('tls_certfile')} and {variable('tls_keyfile')}, "
+            f"or set {variable('behind_tls_proxy')} if a proxy in front speaks TLS."
+        )
+    if not journal.has_users():
+        raise BadSetting(f"{where}: add a user first (raydeck user add NAME --role admin), or leave {variable('host')} at 127.0.0.1.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`. A name counts as what it resolves to."""
+    try:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+    except (OSError, ValueError):
+        return False
+
+
+def is_serving(listener: Listener, token: str) -> bool:
+    """Whether the web app says that it can serve. Waits a second at most."""
+    settings = listener.settings
+    host = _reachable(settings.host)
+    connection: http.client.HTTPConnection
+    if settings.tls_certfile:
+        trusting = ssl._create_unverified_context()  # noqa: S323 - our own certificate, on our own machine
+        connection = http.client.HTTPSConnection(host, settings.port, timeout=ASK_WITHIN_S, context=trusting)
+    else:
+        connection = http.client.HTTPConnection(host, settings.port, timeout=ASK_WITHIN_S)
+    try:
+        connection.request("GET", settings.url_prefix.rstrip("/") + "/readyz", headers={"Authorization": f"Bearer {token}"})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _reachable(host: str) -> str:
+    """An address of this machine at which `host` answers."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a look-up, nothing is bound
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def serve(listener: Listener) -> None:
+    """Becomes gunicorn on the listening socket.
+
+    A fresh Python, not a fork: gevent must be patched in before anything else is imported. It gets no variable of Ray's:
+    tokens of clusters are not the web app's business.
+    """
+    settings = listener.settings
+    root = Path(__file__).resolve().parents[2]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
+    environ |= _with_absolute_paths(settings).variables
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environ.get("PYTHONPATH", "")]))
+    os.set_inheritable(listener.socket.fileno(), True)
+    os.chdir(root)  # gunicorn and -m look there first
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:webapp.gunicorn_conf", "--bind", f"fd://{listener.socket.fileno()}", APP]
+    os.execve(command[0], command, environ)  # noqa: S606 - a fixed program and fixed words
+
+
+def _with_absolute_paths(settings: Settings) -> Settings:
+    files = {name: str(Path(value).absolute()) for name in ("tls_certfile", "tls_keyfile") if (value := getattr(settings, name))}
+    return replace(settings, **files)  # type: ignore[arg-type]  # both are text

@@ -1,0 +1,74 @@
+"""A table's rows for programs and terminals: JSON, CSV and aligned text. Nothing in a cell can act on its reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import msgspec
+
+FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "txt": "text/plain; charset=utf-8"}
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+UNKNOWN = "-"
+MAX_TEXT_CELL = 60
+
+
+def as_json(value: object) -> bytes:
+    """Compact JSON; what JSON has no word for (NaN, infinity) is null."""
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+def as_csv(keys: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Comma separated, one header line of Ray's field names; spreadsheets find no formula in it."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(keys)
+    for row in rows:
+        writer.writerow([_csv_cell(row.get(key)) for key in keys])
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def as_text(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Aligned columns for a terminal, which sees no control character from the cluster."""
+    lines = [[key.upper() for key in keys], *([_text_cell(row.get(key)) for key in keys] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
+    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return (text + "\n").encode("utf-8", "replace")
+
+
+def visible(text: str) -> str:
+    """Control, bidi and other invisible characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _csv_cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return value
+    text = value if isinstance(value, str) else as_json(value).decode()
+    return "'" + text if text.startswith(FORMULA_STARTS) else text
+
+
+def _text_cell(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return UNKNOWN
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = visible(value if isinstance(value, str) else as_json(value).decode())
+    return text if len(text) <= MAX_TEXT_CELL else text[: MAX_TEXT_CELL - 1] + "…"
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,185 @@
+"""Answers: a page or its fragment, 304 when nothing changed; a table as HTML, JSON, CSV or text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flask import Response, g, render_template, request
+
+from clusterstate.query import BadQuery, Condition, Page
+from clusterstate.store.reader import Freshness
+from webapp import background, exports
+from webapp.auth import caller_if_any
+from webapp.fragment_cache import tag_of
+from webapp.htmx import headers_of
+from webapp.parts import parts
+from webapp.preferences import preferences
+from webapp.rendering import compressed, html, html_from_gzip, json_response, redirect_to
+from webapp.scope import Scope, ScopeState, href
+from webapp.security import vary
+from webapp.tables.drawing import draw
+from webapp.tables.framework import Table, TableQuery
+
+__all__ = ["freshness_answer", "html", "json_response", "page_response", "redirect_to", "table_query", "table_response"]
+
+Load = Callable[[], Mapping[str, Any]]
+TABLE_FRAGMENT = "shared/_table.html"
+NO_TAG = "none"
+"""Sent with an error's fragment: the next poll must not be told that nothing changed."""
+
+
+def page_response(
+    template: str,
+    fragment: str | Mapping[str, str] | None = None,
+    tag: tuple[object, ...] | None = None,
+    load: Load | None = None,
+    **context: Any,
+) -> Response:
+    """A whole page, or the fragment of it that htmx asks for.
+
+    `fragment` is the fragment's template, or target id → template where a page has several. `tag` is what the answer
+    depends on besides the URL and who asks (`ScopeState.tag_parts`): with it an unchanged fragment is answered 304
+    before `load` is called, and a rendered one is kept for others. `load` does the queries, off the event loop, and
+    answers more context.
+    """
+    name = _fragment_asked_for(fragment)
+    whole = None if tag is None else page_tag(name, tag)
+    if name is None:
+        return html(render_template(template, page_tag=_embedded_tag(fragment, tag), **context, **_loaded(load)))
+    if whole is not None and headers_of(request).ptag == whole:
+        return _fragment_headers(Response(status=304), whole)
+    if whole is None:
+        return _fragment_headers(html(render_template(name, **context, **_loaded(load))), NO_TAG)
+    return fragment_response(name, whole, lambda: {**context, **_loaded(load)})
+
+
+def fragment_response(template: str, tag: str, load: Load) -> Response:
+    """A fragment from the cache, or rendered and put there unless it turned out to be for one person."""
+
+    def render() -> tuple[bytes, bool]:
+        g.is_personal = False
+        body = render_template(template, page_tag=tag, **load()).encode("utf-8", "replace")
+        return body, not g.is_personal
+
+    body = parts().fragments.get_or_render(tag, render)
+    return _fragment_headers(html_from_gzip(body), tag)
+
+
+def page_tag(fragment: str | None, what: tuple[object, ...]) -> str:
+    """Differs whenever a fragment would look different: by URL, by who asks and by what is known.
+
+    The URL's words go in only hashed, so nothing that somebody typed is a key of the cache.
+    """
+    who = caller_if_any()
+    chosen = preferences()
+    args = sorted((key, value) for key, value in request.args.items(multi=True))
+    asked = (request.endpoint, request.view_args, request.script_root, args)
+    return tag_of(parts().build, fragment, asked, who.role if who else 0, chosen.time_zone, what)
+
+
+def table_query(table: Table, keep: Sequence[str] = ()) -> TableQuery:
+    """What this request asks of the table. `keep` names arguments of the page that are not the table's. Raises BadQuery."""
+    return table.query(request.args, keep=keep, export=g.get("format") is not None)
+
+
+def table_response(
+    template: str,
+    table: Table,
+    query: TableQuery,
+    scope: Scope,
+    *,
+    always: Sequence[Condition] = (),
+    fragment: str = TABLE_FRAGMENT,
+    **context: Any,
+) -> Response:
+    """Rows of a table; `always` narrows it to those of one job or node, say, and the totals with it."""
+    now = parts().now()
+    state = scope.view_state(table.view, now=now)
+    wanted = g.get("format")
+    if wanted is not None:
+        return _export(wanted, query, scope, state, always, now)
+
+    def load() -> Mapping[str, Any]:
+        page = scope.reader.page(table.view, query.selection(always), now)
+        return {"view": draw(query, page, scope.reader, path, always), "freshness": state.freshness}
+
+    path = href(table.endpoint)
+    return page_response(template, fragment, state.tag_parts(now), load, table=table, **context)
+
+
+def _export(wanted: str, query: TableQuery, scope: Scope, state: ScopeState, always: Sequence[Condition], now: float) -> Response:
+    page = background.run(lambda: scope.reader.page(query.table.view, query.selection(always, everything=True), now))
+    keys = _keys(query)
+    following = _url(query.href(limit=query.limit, after=page.after.as_text())) if page.after else None
+    if wanted == "json":
+        body = exports.as_json(json_answer(keys, page, following, state.freshness))
+    else:
+        body = (exports.as_csv if wanted == "csv" else exports.as_text)(keys, page.rows)
+    response = Response(body, content_type=exports.FORMATS[wanted])
+    response.headers["X-Total-Count"] = str(page.matching)
+    if following:
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    if wanted == "csv":
+        response.headers["Content-Disposition"] = f'attachment; filename="{scope.cluster}-{query.table.name}.csv"'
+    return compressed(response)
+
+
+def json_answer(keys: Sequence[str], page: Page, following: str | None, fresh: Freshness) -> dict[str, Any]:
+    """The contract of every `<table>.json`."""
+    return {
+        "rows": [{key: row.get(key) for key in keys} for row in page.rows],
+        "total": page.total,
+        "matching": page.matching,
+        "next": following,
+        **freshness_answer(fresh),
+        "exact": fresh.exact and page.matching_is_exact,
+    }
+
+
+def freshness_answer(fresh: Freshness) -> dict[str, Any]:
+    """How old an answer is and what is missing, as every JSON answer says it."""
+    return {
+        "as_of": fresh.as_of,
+        "age_s": fresh.age_s,
+        "stale": fresh.stale,
+        "partial": [{"node": item.node_id, "reason": item.reason, "since": item.since} for item in fresh.partial],
+        "source": fresh.source,
+        "exact": fresh.exact,
+    }
+
+
+def _keys(query: TableQuery) -> list[str]:
+    columns = query.table.columns if query.is_default_columns else query.columns
+    return list(dict.fromkeys((query.table.key, *(column.key for column in columns))))
+
+
+def _url(arguments: str) -> str:
+    return f"{request.script_root}{request.path}{arguments}"
+
+
+def _fragment_asked_for(fragment: str | Mapping[str, str] | None) -> str | None:
+    htmx = headers_of(request)
+    if fragment is None or not htmx.is_partial:
+        return None
+    if isinstance(fragment, str):
+        return fragment
+    found = fragment.get(htmx.target_id or "")
+    if found is None:
+        raise BadQuery(f"HX-Target must be one of {', '.join(sorted(fragment))}.")
+    return found
+
+
+def _embedded_tag(fragment: str | Mapping[str, str] | None, tag: tuple[object, ...] | None) -> str | None:
+    """The tag that the fragment within a page has, for its `hx-ptag`: the first poll is then a 304 too."""
+    return page_tag(fragment, tag) if isinstance(fragment, str) and tag is not None else None
+
+
+def _loaded(load: Load | None) -> Mapping[str, Any]:
+    return {} if load is None else background.run(load)
+
+
+def _fragment_headers(response: Response, tag: str) -> Response:
+    response.headers["HX-PTag"] = tag
+    vary(response, "HX-Request")
+    return response

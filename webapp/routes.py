@@ -1,0 +1,129 @@
+"""Every route: its rule, its view, who may, and whether it changes something. What is not here does not exist.
+
+A new page is one line in ROUTES, a view and a template.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import Flask, Response, g
+
+from webapp import assets, exposition
+from webapp.pages import account, actors, go, health, login
+from webapp.roles import PUBLIC, VIEWER, Role
+from webapp.scope import open_scope
+from webapp.security import SAFE_METHODS
+
+View = Callable[..., Response]
+CLUSTER = "/c/<cluster>"
+PAST = "/c/<cluster>/s/<session>"
+FORMATS = "<any(json, csv, txt):format>"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One endpoint.
+
+    `scoped`: below /c/<cluster>/ and /c/<cluster>/s/<session>/; the view gets a Scope instead of these names.
+    `table`: also with .json, .csv and .txt behind the rule. `effect`: something outside this app's memory changes.
+    """
+
+    endpoint: str
+    rule: str
+    view: View
+    role: Role
+    methods: tuple[str, ...] = ("GET",)
+    scoped: bool = False
+    table: bool = False
+    effect: bool = False
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """All URL rules of this route."""
+        bases = tuple(base + self.rule for base in (CLUSTER, PAST)) if self.scoped else (self.rule,)
+        return (*bases, *(f"{base}.{FORMATS}" for base in bases)) if self.table else bases
+
+    @property
+    def allowed_methods(self) -> frozenset[str]:
+        return frozenset((*self.methods, "HEAD") if "GET" in self.methods else self.methods)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("static", "/static/<path:filename>", assets.serve_static, PUBLIC),
+    Route("healthz", "/healthz", health.show_alive, PUBLIC),
+    Route("readyz", "/readyz", health.show_ready, VIEWER),
+    Route("metrics", "/metrics", exposition.show_metrics, VIEWER),
+    Route("login", "/login", login.show_login, PUBLIC),
+    Route("sign_in", "/login", login.sign_in, PUBLIC, ("POST",), effect=True),
+    Route("logout", "/logout", login.sign_out, VIEWER, ("POST",), effect=True),
+    Route("account", "/account", account.show_account, VIEWER),
+    Route("save_preferences", "/account/preferences", account.save, VIEWER, ("POST",)),
+    Route("change_password", "/account/password", account.change_password, VIEWER, ("POST",), effect=True),
+    Route("create_token", "/account/tokens", account.create_token, VIEWER, ("POST",), effect=True),
+    Route("revoke_token", "/account/tokens/<token_id>/revoke", account.revoke_token, VIEWER, ("POST",), effect=True),
+    Route("go", "/go", go.go, VIEWER),
+    Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),
+)
+
+
+def add_routes(app: Flask, routes: Iterable[Route]) -> None:
+    """Registers every rule of every route. HEAD goes with GET; OPTIONS is nobody's."""
+    for route in routes:
+        view = _wrapped(route)
+        for rule in route.rules:
+            app.add_url_rule(rule, route.endpoint, view, methods=list(route.methods), provide_automatic_options=False)
+
+
+def check_routes(app: Flask, routes: Iterable[Route]) -> None:
+    """Refuses to start when the app answers something that no route declares, or the other way round."""
+    wanted = {(rule, route.endpoint, route.allowed_methods) for route in routes for rule in route.rules}
+    there = {(rule.rule, rule.endpoint, frozenset(rule.methods or ())) for rule in app.url_map.iter_rules()}
+    if wanted != there:
+        odd = sorted(f"{rule} ({endpoint})" for rule, endpoint, _ in wanted ^ there)
+        raise RuntimeError(f"Routes and the app's URL map differ: {', '.join(odd)}.")
+
+
+def by_endpoint(routes: Iterable[Route]) -> Mapping[str, Route]:
+    found: dict[str, Route] = {}
+    for route in routes:
+        if found.setdefault(route.endpoint, route) is not route:
+            raise RuntimeError(f"Two routes are called {route.endpoint}.")
+    return found
+
+
+def describe_routes(routes: Iterable[Route] = ROUTES) -> list[dict[str, Any]]:
+    """One entry a rule, as `raydeck routes --json` prints them."""
+    return [
+        {
+            "name": route.endpoint,
+            "rule": rule,
+            "methods": sorted(route.allowed_methods),
+            "role": route.role.word,
+            "effect": route.effect,
+            "csrf": any(method not in SAFE_METHODS for method in route.methods),
+        }
+        for route in routes
+        for rule in route.rules
+    ]
+
+
+def _wrapped(route: Route) -> View:
+    """The view as Flask calls it: URL parts of the scope become a Scope, the format goes to where answers are made."""
+
+    @wraps(route.view)
+    def view(**values: Any) -> Response:
+        if route.table:
+            g.format = values.pop("format", None)
+        if not route.scoped:
+            return route.view(**values)
+        g.scope = open_scope(values.pop("cluster"), values.pop("session", None))
+        return route.view(g.scope, **values)
+
+    if route.scoped and not inspect.signature(route.view).parameters:
+        raise RuntimeError(f"{route.endpoint} is scoped: its view takes a scope.")
+    return view

@@ -1,0 +1,1 @@
+"""One table definition per Ray resource."""

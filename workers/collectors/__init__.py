@@ -1,0 +1,1 @@
+"""On a schedule: read a source, decode, write the store."""

@@ -1,0 +1,1 @@
+"""The real local Ray cluster and workload that `raydeck up --demo` runs."""

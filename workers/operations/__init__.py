@@ -1,0 +1,1 @@
+"""Change the cluster, for a named person, recorded."""

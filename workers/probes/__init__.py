@@ -1,0 +1,1 @@
+"""On demand: answer one question on the node that knows."""

@@ -1,0 +1,170 @@
+"""Starting, finding and ending our own processes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+PR_SET_PDEATHSIG = 1
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+STAT_FIELDS_BEFORE_STATE = 2
+GONE = frozenset({"Z", "X"})
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
+
+
+@dataclass(frozen=True)
+class ProcessStat:
+    """What /proc/<pid>/stat says."""
+
+    pid: int
+    state: str
+    ppid: int
+    sid: int
+    cpu_s: float  # user and system, with waited-for children left out
+    start_ticks: int  # since boot
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process that we started, told apart from a later one with the same pid."""
+
+    role: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+def die_with_parent(parent: int, signum: signal.Signals = signal.SIGKILL) -> None:
+    """Has the kernel send `signum` to this process when `parent` dies, also if that was a moment ago."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def read_stat(pid: int) -> ProcessStat | None:
+    """None: there is no such process (any more)."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    rest = text[text.rindex(")") + 2 :].split()  # the name before it may hold anything
+    return ProcessStat(pid, rest[0], int(rest[1]), int(rest[3]), (int(rest[11]) + int(rest[12])) / TICKS_PER_S, int(rest[19]))
+
+
+def all_stats() -> list[ProcessStat]:
+    """Every process there is. A few ms."""
+    pids = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+    return [stat for stat in map(read_stat, pids) if stat is not None]
+
+
+def session_members(sid: int) -> list[ProcessStat]:
+    """The live processes of a session (each role leads its own)."""
+    return [stat for stat in all_stats() if stat.sid == sid and stat.state not in GONE]
+
+
+def pss_bytes(pid: int) -> int | None:
+    """Proportional share of memory; None where the kernel does not say."""
+    try:
+        for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def boot_id() -> str:
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def started_now(role: str, pid: int) -> Started:
+    """How a process that was just started is recognised later."""
+    stat = read_stat(pid)
+    return Started(role, pid, stat.start_ticks if stat else 0, boot_id())
+
+
+def write_started(path: Path, processes: Iterable[Started]) -> None:
+    """Notes what runs, for `sweep`. Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump([asdict(process) for process in processes], file)
+    temporary.replace(path)
+
+
+def read_started(path: Path) -> list[Started]:
+    """What an earlier supervisor noted; nothing if the note is missing or torn."""
+    try:
+        return [Started(**entry) for entry in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def leftovers(path: Path) -> list[ProcessStat]:
+    """Processes of an earlier supervisor that still live: those it noted, and the sessions they lead.
+
+    A pid that another process has by now is told by its start time. A session keeps its number from being given away
+    while any member lives, so members of a dead leader's session are ours.
+    """
+    ours = [process for process in read_started(path) if process.boot_id == boot_id()]
+    if not ours:
+        return []
+    stats = {stat.pid: stat for stat in all_stats()}
+    sessions = {p.pid for p in ours if p.pid not in stats or stats[p.pid].start_ticks == p.start_ticks}
+    return [stat for stat in stats.values() if stat.sid in sessions and stat.state not in GONE]
+
+
+def sweep(path: Path, patience_s: float = 5.0) -> int:
+    """Ends what an earlier supervisor left behind; returns how many processes that were."""
+    found = leftovers(path)
+    end_all(found, patience_s)
+    return len(found)
+
+
+def end_all(found: Iterable[ProcessStat], patience_s: float) -> None:
+    """SIGTERM, then after `patience_s` SIGKILL, each only while it is still the same process."""
+    found = list(found)
+    for signum, limit_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 2.0)):
+        found = [stat for stat in found if _is_alive(stat)]
+        for stat in found:
+            send(stat, signum)
+        give_up = time.monotonic() + limit_s
+        while any(_is_alive(stat) for stat in found) and time.monotonic() < give_up:
+            time.sleep(0.02)
+
+
+def send(stat: ProcessStat, signum: int) -> None:
+    """Signals a process, never another one that got its pid."""
+    try:
+        descriptor = os.pidfd_open(stat.pid) if hasattr(os, "pidfd_open") else None
+    except OSError:
+        return
+    try:
+        if _is_alive(stat):
+            if descriptor is None:
+                os.kill(stat.pid, signum)
+            else:
+                signal.pidfd_send_signal(descriptor, signum)
+    except ProcessLookupError:
+        pass
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_alive(stat: ProcessStat) -> bool:
+    now = read_stat(stat.pid)
+    return now is not None and now.start_ticks == stat.start_ticks and now.state not in GONE

@@ -1,0 +1,126 @@
+"""The projector: keeps this host's SQLite indexes in step with Redis. One process a web host."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from clusterstate import paths
+from clusterstate.settings import Settings
+from clusterstate.store import fleet
+from clusterstate.store.connection import UNREACHABLE, connect
+from clusterstate.store.fleet_index import FleetIndex, sealed_sessions, session_file
+from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 500
+BETWEEN_COMMITS_S = 0.25
+"""A burst of changes becomes at most four versions a second, so that cached fragments serve several people."""
+LOOK_AROUND_S = 1.0
+TUNE_S = 120.0
+RETRY_S = 0.5
+DAY_S = 86_400.0
+
+
+def run_projector(settings: Settings, should_stop: Callable[[], bool]) -> None:
+    """Runs until told to stop. Redis being away only delays it."""
+    projector = Projector(connect(settings), settings)
+    while not should_stop():
+        try:
+            projector.step(time.time())
+        except UNREACHABLE as error:
+            log.warning("Redis is away: %s", error)
+            time.sleep(RETRY_S)
+    projector.close()
+
+
+class Projector:
+    """All sessions of all clusters that this host shows."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._settings = settings
+        self._index_dir = paths.index_dir(settings.state_dir)
+        self._index_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._fleet = FleetIndex(self._index_dir / "fleet.db")
+        self._open: dict[tuple[str, str], Projection] = {}
+        self._looked_at = 0.0
+        self._tuned_at = time.time()
+
+    def close(self) -> None:
+        for projection in self._open.values():
+            projection.close()
+        self._fleet.close()
+
+    def step(self, now: float) -> None:
+        """Waits for changes for at most half a second and puts them into the indexes."""
+        if now - self._looked_at >= LOOK_AROUND_S:
+            self._look_around(now)
+            self._looked_at = now
+        if not self._open:
+            time.sleep(RETRY_S)
+            return
+        started = time.monotonic()
+        if self._follow_streams(now):
+            time.sleep(max(0.0, BETWEEN_COMMITS_S - (time.monotonic() - started)))
+        if now - self._tuned_at > TUNE_S:
+            self._tuned_at = now
+            for projection in self._open.values():
+                projection.tune()
+
+    def _follow_streams(self, now: float) -> bool:
+        wanted: Any = {key: last for projection in self._open.values() for key, last in projection.streams.items()}
+        reply: Any = self._redis.xread(wanted, count=ENTRIES_AT_ONCE, block=BLOCK_MS)
+        entries = dict(reply)
+        changed = False
+        for projection in self._open.values():
+            changes, samples = (entries.get(key, []) for key in projection.streams)
+            changed |= projection.apply(changes, samples, now)
+            projection.follow_freshness()
+        return changed
+
+    def _look_around(self, now: float) -> None:
+        current = fleet.current_sessions(self._redis)
+        sealed = set(sealed_sessions(self._index_dir))
+        for cluster, session in current.items():
+            if (cluster, session) not in self._open and (cluster, session) not in sealed:
+                self._open[cluster, session] = self._begin(cluster, session)
+        for key, projection in list(self._open.items()):
+            projection.catch_up()
+            if projection.has_ended() or current.get(key[0], key[1]) != key[1]:
+                self._end(key, projection, now)
+        self._fleet.write(current, fleet.costs(self._redis), now)
+        self._remove_old(now)
+
+    def _begin(self, cluster: str, session: str) -> Projection:
+        path = session_file(self._index_dir, cluster, session)
+        projection = Projection(self._redis, path, cluster, session, self._settings.history_minutes * 60)
+        projection.catch_up()
+        return projection
+
+    def _end(self, key: tuple[str, str], projection: Projection, now: float) -> None:
+        """Takes in what is left of the streams, then seals."""
+        for stream, last in list(projection.streams.items())[:1]:
+            reply: Any = self._redis.xread({stream: last}, count=ENTRIES_AT_ONCE * 100)
+            projection.apply(reply[0][1] if reply else [], [], now)
+        projection.follow_freshness()
+        projection.seal(now)
+        del self._open[key]
+        log.info("sealed %s %s", *key)
+
+    def _remove_old(self, now: float) -> None:
+        oldest = now - self._settings.session_retention_days * DAY_S
+        for path in _sealed_files(self._index_dir):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+                log.info("removed %s: over the retention", path.name)
+
+
+def _sealed_files(index_dir: Path) -> list[Path]:
+    return [session_file(index_dir, cluster, session) for cluster, session in sealed_sessions(index_dir)]

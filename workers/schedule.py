@@ -1,0 +1,93 @@
+"""What loops run, and putting one back into its queue when its heartbeat is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from clusterstate.loops import CollectCluster, CollectNode, Loop
+from clusterstate.store import keys, leases, queues
+from clusterstate.store.connection import UNREACHABLE
+
+START_WITHIN_S = 3.0
+"""An enqueued loop beats by then, or is enqueued again."""
+SIGNED_FOR_S = 10.0
+BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+LIVED_LONG_S = 10.0
+"""A loop that beat for this long begins its back-off anew."""
+
+
+def loops_for(cluster: str, host: str, address: str, session_dir: str | None) -> tuple[CollectCluster, CollectNode]:
+    """The loops of one machine that watches a cluster."""
+    return CollectCluster(cluster, address, session_dir), CollectNode(cluster, host, address)
+
+
+@dataclass
+class LoopWatch:
+    """Sees to it that a loop runs. `look` is called a few times a second and costs one round trip."""
+
+    loop: Loop
+    key: bytes
+    host: str
+    is_beating: bool = False
+    enqueued: int = 0  # times, since it last beat
+    redis_away: bool = False
+    _job_id: str | None = None
+    _next_try: float = 0.0
+    _beating_since: float | None = None
+    _failures: int = 0
+
+    def look(self, client: redis.Redis, now: float) -> None:
+        """Enqueues the loop unless it beats or was enqueued a moment ago. `now` is Unix seconds. Redis away: nothing."""
+        try:
+            self.is_beating, self.redis_away = bool(client.exists(keys.heartbeat(self.loop.name))), False
+            if self.is_beating:
+                self._note_beat(now)
+            elif self._may_enqueue(now):
+                self._enqueue(client, now)
+        except UNREACHABLE:
+            self.is_beating, self.redis_away = False, True
+
+    def worker_died(self, client: redis.Redis) -> None:
+        """The process that ran the loop is gone, and the loop with it: what it held is free at once."""
+        self._next_try = 0.0
+        try:
+            if self._job_id is not None:
+                clear_dead_holder(client, self.loop, self._job_id)
+        except UNREACHABLE:
+            pass  # it expires
+
+    def _note_beat(self, now: float) -> None:
+        self.enqueued = 0
+        self._next_try = 0.0
+        self._beating_since = self._beating_since or now
+        if now - self._beating_since > LIVED_LONG_S:
+            self._failures = 0
+
+    def _may_enqueue(self, now: float) -> bool:
+        if self._beating_since is not None:  # it has just ended
+            lived = now - self._beating_since
+            self._beating_since = None
+            self._failures = 0 if lived > LIVED_LONG_S else self._failures + 1
+            self._next_try = now + (BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1] if self._failures else 0.0)
+        return now >= self._next_try
+
+    def _enqueue(self, client: redis.Redis, now: float) -> None:
+        from clusterstate.store.safe_jobs import SafeQueue, build_job
+
+        self._job_id = queues.new_job_id(self.host)
+        expires_ms = int((now + SIGNED_FOR_S) * 1000)
+        queue = SafeQueue(self.loop.queue, client)
+        client.delete(queue.key)  # entries that nobody took; each enqueueing supersedes those before it
+        queue.enqueue_job(build_job(client, self.key, self.loop, self._job_id, queues.worker_of(self.loop), expires_ms))
+        self.enqueued += 1
+        self._next_try = now + START_WITHIN_S
+
+
+def clear_dead_holder(client: redis.Redis, loop: Loop, job_id: str) -> None:
+    """Frees the lease and heartbeat of a job whose process is known to be dead."""
+    lease = leases.current(client, loop.name)
+    if lease is not None and lease.holder == job_id:
+        client.delete(keys.heartbeat(loop.name))
+        leases.release(client, lease)

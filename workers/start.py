@@ -1,0 +1,148 @@
+"""Starting one role in this process: a collector's worker, a node's probe worker, the projector."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import redis
+
+from clusterstate.loops import LOOPS, Loop
+from clusterstate.probes import PROBES
+from clusterstate.settings import Settings
+from clusterstate.store import queues
+from clusterstate.store.connection import connect
+from clusterstate.store.queues import Answer
+from clusterstate.store.safe_jobs import JobTimeoutException, SafeJob
+from clusterstate.store.signing import key_for
+from workers import schedule
+from workers.loops import LoopContext, run_loop
+from workers.probes.running import CannotAnswer, Running, set_running
+from workers.queue_worker import SafeWorker
+
+WORKER_TIMEOUT_S = 5.0
+CHECK_PROBES_EVERY_S = 1
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def set_up_logging(settings: Settings) -> None:
+    """To standard error, which the supervisor leads into the role's log file."""
+    level = settings.log_level.upper()
+    logging.basicConfig(stream=sys.stderr, level=level, format=LOG_FORMAT, force=True)
+    logging.getLogger("rq").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def run_loop_worker(settings: Settings, loop: Loop) -> None:
+    """Runs the worker of one loop's queue until SIGTERM."""
+    set_up_logging(settings)
+    client = connect(settings, timeout_s=WORKER_TIMEOUT_S)
+
+    def run(job: SafeJob, request: Any) -> None:
+        run_loop(request, LoopContext(settings, job.id, worker.stopping))
+
+    worker = SafeWorker(
+        client,
+        loop.queue,
+        key=key_for(settings.state_dir, queues.worker_of(loop)),
+        worker=queues.worker_of(loop),
+        allowed=LOOPS,
+        run=run,
+        ended=lambda job, request: schedule.clear_dead_holder(client, request, job.id),
+    )
+    worker.work(logging_level=None)
+
+
+def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> None:
+    """Answers the quick or the long probes of this host until SIGTERM."""
+    set_up_logging(settings)
+    client = connect(settings, timeout_s=WORKER_TIMEOUT_S)
+    name = queues.worker_name(cluster, host)
+    worker = SafeWorker(
+        client,
+        queues.probe_queue(kind, cluster, host),
+        key=key_for(settings.state_dir, name),
+        worker=name,
+        allowed=tuple(probe for probe in PROBES if probe.queue == kind),
+        run=lambda job, probe: answer_probe(client, job.id, probe, settings, cluster, host),
+        ended=lambda job, probe: _note_interruption(client, job.id),
+        check_every_s=CHECK_PROBES_EVERY_S,
+    )
+    worker.work(logging_level=None)
+
+
+def run_projector(settings: Settings) -> None:
+    """Keeps this host's index up to date until SIGTERM."""
+    set_up_logging(settings)
+    from workers.projector import run_projector as run
+
+    stop = StopFlag.on_sigterm()
+    run(settings, stop.is_set)
+
+
+@dataclass
+class StopFlag:
+    """Set by SIGTERM."""
+
+    value: bool = False
+
+    @classmethod
+    def on_sigterm(cls) -> StopFlag:
+        flag = cls()
+        signal.signal(signal.SIGTERM, lambda *_: flag.set())
+        return flag
+
+    def set(self) -> None:
+        self.value = True
+
+    def is_set(self) -> bool:
+        return self.value
+
+
+def answer_probe(client: redis.Redis, probe_id: str, probe: Any, settings: Settings, cluster: str, host: str) -> None:
+    """Answers one probe into its own key. Every end has an answer, also a failure."""
+    found = queues.answer(client, probe_id) or Answer(probe_id, queues.RUNNING, asked_at=time.time())
+    found = dataclasses.replace(found, state=queues.RUNNING)
+    queues.store_answer(client, found)
+
+    def report(words: str) -> None:
+        queues.store_answer(client, dataclasses.replace(found, progress=words[:200]))
+
+    set_running(Running(settings, cluster, host, report))
+    final = _outcome(found, probe)
+    queues.store_answer(client, dataclasses.replace(final, answered_at=time.time()), type(probe).max_answer_bytes)
+
+
+def _outcome(found: Answer, probe: Any) -> Answer:
+    try:
+        value = function_of(type(probe))(**{f.name: getattr(probe, f.name) for f in fields(probe)})
+    except CannotAnswer as reason:
+        return dataclasses.replace(found, state=queues.FAILED, problem=str(reason)[:500])
+    except JobTimeoutException:
+        return dataclasses.replace(found, state=queues.TIMED_OUT, problem=f"No answer within {type(probe).time_limit_s} s.")
+    except Exception as error:  # our bug: the asker is told, the log has the whole of it
+        logging.getLogger("raydeck.probe").exception("The probe %s failed.", type(probe).__name__)
+        return dataclasses.replace(found, state=queues.FAILED, problem=f"The probe failed: {type(error).__name__}.")
+    return dataclasses.replace(found, state=queues.DONE, value=value)
+
+
+def function_of(kind: type[Any]) -> Callable[..., Any]:
+    """The function that a listed request names."""
+    module, _, name = kind.answered_by.rpartition(".")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _note_interruption(client: redis.Redis, probe_id: str) -> None:
+    found = queues.answer(client, probe_id)
+    if found is None or found.is_final:
+        return
+    canceled = queues.is_canceled(client, probe_id)
+    state, why = (queues.CANCELED, None) if canceled else (queues.INTERRUPTED, "The node worker ended before it had answered.")
+    queues.store_answer(client, dataclasses.replace(found, state=state, problem=why, answered_at=time.time()))
