@@ -32,7 +32,7 @@ IN_USE = "Raydeck is running on this state directory. Stop it first."
 JOURNAL = "journal.db"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}"
+_PART = r"[A-Za-z0-9_\-][A-Za-z0-9_.\-]{0,127}"  # no name starts with a dot
 MEMBER_NAME = re.compile(rf"journal\.db|keys(?:/{_PART}){{1,3}}|index/{_PART}/{_PART}\.db", re.ASCII)
 
 

@@ -16,20 +16,27 @@ MAX_DEPTH = 32
 _SECRET_WORDS = frozenset(
     {"password", "passwd", "passphrase", "secret", "secrets", "apikey", "secretkey", "accesskey", "privatekey", "credential", "credentials"}
 )
-_SECRET_KEYS_OF = frozenset({"api", "access", "secret", "private", "signing", "encryption", "auth", "account", "license", "shared", "master"})
+_SECRET_KEYS_OF = frozenset(
+    {"api", "access", "secret", "private", "signing", "encryption", "auth", "account", "license", "shared", "master"}
+)
 # Tokens of a language model and counters are no credentials: eos_token, per_token, max_token.
 _TEXT_TOKENS = frozenset(
-    {"eos", "bos", "pad", "unk", "mask", "sep", "cls", "next", "per", "special", "image", "start", "end", "stop", "max", "min", "num", "last", "first"}
+    {"eos", "bos", "pad", "unk", "mask", "sep", "cls", "next", "per", "special", "image", "start", "end", "stop"}
+    | {"max", "min", "num", "last", "first"}
 )
 # A thing beside the secret, not the secret: secret_name, password_file, token_path, credentials_dir.
-_POINTERS = frozenset({"name", "names", "file", "files", "path", "paths", "dir", "arn", "ref", "length", "len", "type", "kind", "url", "uri", "ttl"})
+_POINTERS = frozenset(
+    {"name", "names", "file", "files", "path", "paths", "dir", "arn", "ref", "length", "len", "type", "kind", "url", "uri", "ttl"}
+)
 _PLAIN_VALUES = frozenset({"", "none", "null", "true", "false", "undefined", "yes", "no", "bearer", "basic"})
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-# Looked for first: most texts hold none of these and are left alone at once.
-_SUSPECT = re.compile(
-    r"token|secret|passw|passphrase|credential|key|pwd|auth|signature|bearer|://|AKIA|ASIA|gh[pousr]_|github_pat_|hf_|sk-|xox|AIza|eyJ|rd_", re.IGNORECASE
+# Looked for first, in lower case: most texts hold none of these and are left alone at once. (A search for each of these
+# words takes 2 µs together, one regular expression of them all takes 30.)
+_SUSPECTS = (
+    *("token", "secret", "passw", "passphrase", "credential", "key", "pwd", "auth", "signature", "sig=", "bearer", "basic", "://"),
+    *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "sk-", "xox", "aiza", "eyj", "rd_"),
 )
 
 _URL_USER = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)(?P<user>[^\s/?#\"'<>]{1,4096})@")
@@ -47,7 +54,9 @@ _KNOWN_FORMS = re.compile(
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----).*?(-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL)
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=[A-Za-z0-9._~+/=-]{8})[A-Za-z0-9._~+/=-]{8,8192}", re.IGNORECASE)
 _VALUE = r"(?P<value>\"[^\"\n]{0,65536}\"?|'[^'\n]{0,65536}'?|[^\s,;&\"'<>(){}\[\]]{1,65536})"
-_ASSIGNED = re.compile(r"(?<![\w.-])(?P<head>(?:--?)?[\"']?(?P<key>[A-Za-z_][\w.-]{0,127})[\"']?(?P<between>[ \t]{0,4}[=:][ \t]{0,4}))" + _VALUE)
+_ASSIGNED = re.compile(
+    r"(?<![\w.-])(?P<head>(?:--?)?[\"']?(?P<key>[A-Za-z_][\w.-]{0,127})[\"']?(?P<between>[ \t]{0,4}[=:][ \t]{0,4}))" + _VALUE
+)
 _FLAG = re.compile(r"(?<![\w-])(?P<head>--?(?P<key>[A-Za-z][\w-]{0,127})[ \t]{1,4})(?!-)" + _VALUE)
 
 
@@ -63,12 +72,15 @@ def is_secret_name(name: str) -> bool:
         return before not in _TEXT_TOKENS
     if last == "key" or (last == "id" and before == "key"):
         return bool(_SECRET_KEYS_OF.intersection(parts))
-    return (last == "pwd" and before != "") or (last in {"signature", "sig"} and before in {"amz", "goog", "sas"}) or parts == ["authorization"]
+    if last in {"signature", "sig"}:
+        return before in {"amz", "goog", "sas"}
+    return (last == "pwd" and before != "") or parts == ["authorization"]
 
 
 def mask_text(text: str) -> str:
     """The text with credentials in it masked: command lines, addresses, error messages."""
-    if not _SUSPECT.search(text):
+    lower = text.lower()
+    if not any(word in lower for word in _SUSPECTS):
         return text
     text = _URL_USER.sub(_mask_url_user, text)
     text = _PRIVATE_KEY.sub(rf"\1{REDACTED}\2", text)

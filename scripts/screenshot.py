@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
 import system_tools
-from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 RAYDECK = Path(sys.executable).parent / "raydeck"
 TARGET = ROOT / "docs" / "screenshot.png"
 READY_WITHIN_S = 120
 STOPPED_WITHIN_S = 30
+FIRST_PICTURE_WITHIN_S = 20
 WATCHED_FOR_S = 45  # until the small charts have something to show
 LARGEST_BYTES = 600 * 1024
-SIZE = {"width": 1440, "height": 900}
+SIZE: ViewportSize = {"width": 1440, "height": 900}
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,10 +39,11 @@ def main() -> None:
     chromium = system_tools.ensure_chromium()
     with demo() as ready, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type] - a dict of two numbers is one
+        page = browser.new_page(viewport=SIZE, color_scheme="light")
         sign_in(page, ready)
-        page.goto(f"{ready['url']}/c/{ready['cluster']}/")
+        show(page, f"{ready['url']}/c/{ready['cluster']}/")
         page.wait_for_timeout(WATCHED_FOR_S * 1000)
+        show(page, page.url)
         page.screenshot(path=str(TARGET))
         browser.close()
     size = TARGET.stat().st_size
@@ -79,6 +82,18 @@ def sign_in(page: Page, ready: dict[str, Any]) -> None:
     page.goto(ready["sign_in_url"])
     page.locator("form[method=post] button[type=submit]").first.click()
     page.wait_for_url(lambda url: "/login" not in url)
+
+
+def show(page: Page, url: str) -> None:
+    """Go there; the first picture of a new cluster takes a moment to be written."""
+    give_up = time.monotonic() + FIRST_PICTURE_WITHIN_S
+    while True:
+        answer = page.goto(url)
+        if answer is not None and answer.status == 200:
+            return
+        if time.monotonic() > give_up:
+            raise SystemExit(f"{url} answered {answer.status if answer else 'nothing'}: no picture of that.")
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,9 +16,29 @@ import redis
 from clusterstate.settings import Settings, read_settings
 from tests.built_cluster import BuiltCluster
 from tests.private_redis import PrivateRedis, private_redis
+from tests.running import Running, raydeck_up
 
 for _name in [name for name in os.environ if name.startswith("RAYDECK_")]:
     del os.environ[_name]  # what is set in the shell that runs the tests must not change what they see
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_this_machine() -> Iterator[None]:
+    """A test that reaches beyond this machine fails, whatever it wanted there."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(str(address[0])):
+            raise RuntimeError(f"A test tried to reach {address[0]}: tests stay on this machine.")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+def _is_here(host: str) -> bool:
+    return host in {"", "localhost", "::1", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - compared, not bound
 
 
 @pytest.fixture
@@ -64,3 +86,10 @@ def settings(state_dir: Path, redis_server: PrivateRedis, redis_client: redis.Re
 def cluster(redis_client: redis.Redis, settings: Settings) -> BuiltCluster:
     """A cluster called `demo`, empty until the test adds rows."""
     return BuiltCluster(redis_client, settings)
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Running]:
+    """One `raydeck up --demo` for all tests that look at a real, busy Ray cluster."""
+    with raydeck_up("--demo") as running:
+        yield running

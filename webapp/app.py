@@ -20,7 +20,7 @@ from clusterstate.store.connection import StoreUnavailable, connect
 from clusterstate.store.fleet_reader import Fleet
 from clusterstate.store.known_signins import KnownSignIns
 from clusterstate.store.signins import Connect, SignIns
-from webapp import csrf, security
+from webapp import csrf, formatting, navigation, security
 from webapp.assets import Assets
 from webapp.auth import Authentication, caller_if_any, require_role
 from webapp.errors import use_errors
@@ -28,7 +28,7 @@ from webapp.exposition import RequestCounts
 from webapp.fragment_cache import FragmentCache
 from webapp.htmx import use_htmx
 from webapp.parts import NAME, Parts, parts
-from webapp.preferences import preferences
+from webapp.preferences import preferences, time_zones
 from webapp.proxies import Proxies
 from webapp.roles import Role
 from webapp.routes import ROUTES, Route, add_routes, by_endpoint, check_routes
@@ -149,7 +149,8 @@ def _templates(app: Flask) -> None:
     """What every template may use."""
     app.jinja_env.autoescape = True
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(href=href, has_page=has_page)
+    app.jinja_env.globals.update(href=href, has_page=has_page, menu=navigation.menu, parent_of=navigation.parent_of, all_time_zones=time_zones)
+    formatting.register(app.jinja_env)
     app.context_processor(_context)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flask import Response, request
 from werkzeug.exceptions import NotFound as NoSuchFile
-from werkzeug.utils import safe_join
+from werkzeug.security import safe_join
 
 from webapp.parts import parts
 
@@ -90,7 +90,7 @@ def serve_static(filename: str) -> Response:
     asset = parts().assets.find(filename)
     if asset is None:
         raise NoSuchFile("There is no such file.")
-    as_gzip = asset.gzipped is not None and "gzip" in request.accept_encodings
+    as_gzip = asset.gzipped is not None and request.accept_encodings.quality("gzip") > 0
     response = Response(asset.gzipped if as_gzip and asset.gzipped is not None else asset.body, content_type=asset.content_type)
     if as_gzip:
         response.headers["Content-Encoding"] = "gzip"
@@ -98,7 +98,8 @@ def serve_static(filename: str) -> Response:
         response.vary.add("Accept-Encoding")
     response.headers["Cache-Control"] = FOR_EVER if request.args.get("v") == asset.version else ASK_AGAIN
     response.set_etag(asset.version + ("-gzip" if as_gzip else ""))
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _read(path: Path, changed: tuple[int, int]) -> Asset:

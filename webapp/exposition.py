@@ -113,14 +113,14 @@ def _clusters(fleet: Fleet, now: float) -> Iterator[str]:
 
 
 def _costs(costs: Sequence[RoleCost]) -> Iterator[str]:
-    for metric, help_text, of in (
-        ("raydeck_role_pss_bytes", "Memory of Raydeck's own processes.", lambda cost: cost.pss_bytes),
-        ("raydeck_role_cpu_percent", "CPU of Raydeck's own processes, percent of one core.", lambda cost: cost.cpu_percent),
-        ("raydeck_role_restarts_total", "Restarts of Raydeck's own processes.", lambda cost: cost.restarts),
+    for metric, kind, help_text, field in (
+        ("raydeck_role_pss_bytes", "gauge", "Memory of Raydeck's own processes.", "pss_bytes"),
+        ("raydeck_role_cpu_percent", "gauge", "CPU of Raydeck's own processes, percent of one core.", "cpu_percent"),
+        ("raydeck_role_restarts_total", "counter", "Restarts of Raydeck's own processes.", "restarts"),
     ):
-        yield from _head(metric, "counter" if metric.endswith("_total") else "gauge", help_text)
+        yield from _head(metric, kind, help_text)
         for cost in costs:
-            value = of(cost)
+            value = getattr(cost, field)
             if value is not None:
                 yield f"{metric}{_labels(role=cost.role, host=cost.host, pid=str(cost.pid))} {value:g}"
 

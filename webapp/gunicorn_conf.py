@@ -61,7 +61,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "preload_app": True,
         "control_socket_disable": True,  # it would be one fixed path in the home folder, shared by all instances
         "timeout": 30,
-        "graceful_timeout": 5,  # Ctrl-C ends everything within ten seconds
+        "graceful_timeout": 2,  # answers are short, and an open connection must not delay Ctrl-C
         "keepalive": 15,  # polls come each second and reuse their connection
         "limit_request_line": 8190,
         "limit_request_fields": 64,

@@ -10,7 +10,7 @@ from flask import current_app
 
 if TYPE_CHECKING:
     from clusterstate.settings import Settings
-    from clusterstate.store.reader import Fleet
+    from clusterstate.store.fleet_reader import Fleet
     from webapp.assets import Assets
     from webapp.auth import Authentication
     from webapp.exposition import RequestCounts

@@ -23,13 +23,18 @@ def html(body: str, status: int = 200) -> Response:
 def compressed(response: Response) -> Response:
     """The same answer, gzipped if the asker can read that."""
     vary(response, "Accept-Encoding")
-    if response.is_streamed or "Content-Encoding" in response.headers or "gzip" not in request.accept_encodings:
+    if response.is_streamed or "Content-Encoding" in response.headers or not reads_gzip():
         return response
     body = response.get_data()
     if len(body) >= COMPRESSED_FROM_BYTES:
         response.set_data(compress(body))
         response.headers["Content-Encoding"] = "gzip"
     return response
+
+
+def reads_gzip() -> bool:
+    """Whether the asker says so."""
+    return request.accept_encodings.quality("gzip") > 0
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -48,7 +53,7 @@ def html_from_gzip(body: bytes) -> Response:
     """A fragment as the cache keeps it."""
     response = Response(content_type="text/html; charset=utf-8")
     vary(response, "Accept-Encoding")
-    if "gzip" in request.accept_encodings:
+    if reads_gzip():
         response.set_data(body)
         response.headers["Content-Encoding"] = "gzip"
     else:

@@ -75,7 +75,8 @@ def page_tag(fragment: str | None, what: tuple[object, ...]) -> str:
     chosen = preferences()
     args = sorted((key, value) for key, value in request.args.items(multi=True))
     asked = (request.endpoint, request.view_args, request.script_root, args)
-    return tag_of(parts().build, fragment, asked, who.role if who else 0, chosen.time_zone, what)
+    seen_as = (who.role if who else 0, chosen.time_zone, g.get("redis_is_away", False))
+    return tag_of(parts().build, fragment, asked, seen_as, what)
 
 
 def table_query(table: Table, keep: Sequence[str] = ()) -> TableQuery:
@@ -91,18 +92,24 @@ def table_response(
     *,
     always: Sequence[Condition] = (),
     fragment: str = TABLE_FRAGMENT,
+    further: Sequence[str] = (),
+    beside: Callable[[list[dict[str, Any]]], Mapping[str, Any]] | None = None,
     **context: Any,
 ) -> Response:
-    """Rows of a table; `always` narrows it to those of one job or node, say, and the totals with it."""
+    """Rows of a table; `always` narrows it to those of one job or node, say, and the totals with it.
+
+    `beside` answers more context for the rows of this page, out of the resources named in `further`.
+    """
     now = parts().now()
-    state = scope.view_state(table.view, now=now)
+    state = scope.state(*table.view.resources, *further, now=now)
     wanted = g.get("format")
     if wanted is not None:
         return _export(wanted, query, scope, state, always, now)
 
     def load() -> Mapping[str, Any]:
         page = scope.reader.page(table.view, query.selection(always), now)
-        return {"view": draw(query, page, scope.reader, path, always), "freshness": state.freshness}
+        more = beside(page.rows) if beside is not None else {}
+        return {"view": draw(query, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
     path = href(table.endpoint)
     return page_response(template, fragment, state.tag_parts(now), load, table=table, **context)

@@ -14,7 +14,21 @@ from typing import Any
 from flask import Flask, Response, g
 
 from webapp import assets, exposition
-from webapp.pages import account, actors, go, health, login
+from webapp.pages import (
+    account,
+    actors,
+    cluster_info,
+    fleet,
+    go,
+    health,
+    jobs,
+    login,
+    nodes,
+    overview,
+    placement_groups,
+    workers,
+)
+from webapp.pages import help as help_page
 from webapp.roles import PUBLIC, VIEWER, Role
 from webapp.scope import open_scope
 from webapp.security import SAFE_METHODS
@@ -67,7 +81,33 @@ ROUTES: tuple[Route, ...] = (
     Route("create_token", "/account/tokens", account.create_token, VIEWER, ("POST",), effect=True),
     Route("revoke_token", "/account/tokens/<token_id>/revoke", account.revoke_token, VIEWER, ("POST",), effect=True),
     Route("go", "/go", go.go, VIEWER),
+    Route("help", "/help", help_page.show_help, VIEWER),
+    Route("fleet", "/", fleet.show_fleet, VIEWER),
+    Route("overview", "/", overview.show_overview, VIEWER, scoped=True),
+    Route("jobs", "/jobs", jobs.list_jobs, VIEWER, scoped=True, table=True),
+    Route("job", "/jobs/<job_key>", jobs.show_job, VIEWER, scoped=True),
     Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),
+    Route("actor", "/actors/<actor_id>", actors.show_actor, VIEWER, scoped=True),
+    Route("nodes", "/nodes", nodes.list_nodes, VIEWER, scoped=True, table=True),
+    Route("node", "/nodes/<node_id>", nodes.show_node, VIEWER, scoped=True),
+    Route("workers", "/workers", workers.list_workers, VIEWER, scoped=True, table=True),
+    Route("worker", "/workers/<worker_id>", workers.show_worker, VIEWER, scoped=True),
+    Route("cluster_info", "/info", cluster_info.show_cluster_info, VIEWER, scoped=True),
+    Route(
+        "placement_groups",
+        "/placement-groups",
+        placement_groups.list_placement_groups,
+        VIEWER,
+        scoped=True,
+        table=True,
+    ),
+    Route(
+        "placement_group",
+        "/placement-groups/<placement_group_id>",
+        placement_groups.show_placement_group,
+        VIEWER,
+        scoped=True,
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flask import g, has_request_context, url_for
 
@@ -74,7 +75,7 @@ def current_scope() -> Scope | None:
     return found
 
 
-def href(endpoint: str, **values: object) -> str:
+def href(endpoint: str, **values: Any) -> str:
     """The URL of a page, in the cluster and session of this request unless others are named. None drops a value."""
     route = parts().routes.get(endpoint)
     if route is None:

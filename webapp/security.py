@@ -147,7 +147,7 @@ class Cookies:
 def safe_next(target: str | None) -> str | None:
     """`target` if it is a path of this site below the prefix, to go to after signing in; else None."""
     prefix = request.environ.get("SCRIPT_NAME") or ""
-    if not target or len(target) > MAX_NEXT or not target.isprintable() or "\\" in target:
+    if not target or len(target) > MAX_NEXT or not target.startswith("/") or not target.isprintable() or "\\" in target:
         return None
     try:
         parts = urlsplit(target)

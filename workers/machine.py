@@ -30,6 +30,7 @@ PRELOADED = (
     "clusterstate.store.safe_jobs",
     "clusterstate.store.writer",
     "workers.start",
+    "workers.probes.node",
     "workers.projector",
 )
 """Imported once, before the roles are forked. gRPC is not among them: the cluster collector alone imports it."""

@@ -31,12 +31,13 @@ class LoopWatch:
     key: bytes
     host: str
     is_beating: bool = False
-    enqueued: int = 0  # times, since it last beat
+    untaken: int = 0  # times in a row that no worker took it
     redis_away: bool = False
     _job_id: str | None = None
     _next_try: float = 0.0
     _beating_since: float | None = None
     _failures: int = 0
+    _tries: int = 0  # since it last beat
 
     def look(self, client: redis.Redis, now: float) -> None:
         """Enqueues the loop unless it beats or was enqueued a moment ago. `now` is Unix seconds. Redis away: nothing."""
@@ -52,6 +53,7 @@ class LoopWatch:
     def worker_died(self, client: redis.Redis) -> None:
         """The process that ran the loop is gone, and the loop with it: what it held is free at once."""
         self._next_try = 0.0
+        self._tries = 0
         try:
             if self._job_id is not None:
                 clear_dead_holder(client, self.loop, self._job_id)
@@ -59,7 +61,7 @@ class LoopWatch:
             pass  # it expires
 
     def _note_beat(self, now: float) -> None:
-        self.enqueued = 0
+        self.untaken = self._tries = 0
         self._next_try = 0.0
         self._beating_since = self._beating_since or now
         if now - self._beating_since > LIVED_LONG_S:
@@ -70,8 +72,11 @@ class LoopWatch:
             lived = now - self._beating_since
             self._beating_since = None
             self._failures = 0 if lived > LIVED_LONG_S else self._failures + 1
-            self._next_try = now + (BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1] if self._failures else 0.0)
+            self._next_try = now + self._back_off_s()
         return now >= self._next_try
+
+    def _back_off_s(self) -> float:
+        return BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1] if self._failures else 0.0
 
     def _enqueue(self, client: redis.Redis, now: float) -> None:
         from clusterstate.store.safe_jobs import SafeQueue, build_job
@@ -79,10 +84,14 @@ class LoopWatch:
         self._job_id = queues.new_job_id(self.host)
         expires_ms = int((now + SIGNED_FOR_S) * 1000)
         queue = SafeQueue(self.loop.queue, client)
-        client.delete(queue.key)  # entries that nobody took; each enqueueing supersedes those before it
+        taken = self._tries == 0 or client.llen(queue.key) == 0
+        self.untaken = 0 if taken else self.untaken + 1
+        if self._tries and taken:  # a worker took it and it ended before it was seen to beat
+            self._failures += 1
+        client.delete(queue.key)  # each enqueueing supersedes those before it
         queue.enqueue_job(build_job(client, self.key, self.loop, self._job_id, queues.worker_of(self.loop), expires_ms))
-        self.enqueued += 1
-        self._next_try = now + START_WITHIN_S
+        self._tries += 1
+        self._next_try = now + max(START_WITHIN_S, self._back_off_s())
 
 
 def clear_dead_holder(client: redis.Redis, loop: Loop, job_id: str) -> None:

@@ -22,19 +22,19 @@ from clusterstate import paths
 from clusterstate.settings import Settings
 from clusterstate.store.connection import connect
 from workers.costs import CostMeter
-from workers.processes import Started, die_with_parent, end_all, session_members, started_now, write_started
+from workers.processes import Started, die_with_parent, end_all, name_process, session_members, started_now, write_started
 from workers.roles import Role
 from workers.schedule import LoopWatch
 
 log = logging.getLogger("raydeck")
 
-TICK_S = 0.1
-LOOK_EVERY_S = 0.4
+TICK_S = 0.2
+LOOK_EVERY_S = 0.5
 HOUSEKEEPING_EVERY_S = 10.0
 BACK_OFF_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 LIVED_LONG_S = 15.0
 """A role that ran for this long begins its back-off anew."""
-STUCK_AFTER_ENQUEUED = 5
+STUCK_AFTER_UNTAKEN = 3
 """A worker that did not take up its loop so many times (3 s each) is started anew."""
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -162,6 +162,7 @@ class Supervisor:
         code = 1
         try:
             os.setsid()
+            name_process(f"rd:{role.name}")
             die_with_parent(parent, role.orphan_signal)
             for signum in SIGNALS:
                 signal.signal(signum, signal.SIG_DFL)
@@ -231,10 +232,10 @@ class Supervisor:
                 self._restart_if_stuck(one)
 
     def _restart_if_stuck(self, one: Running) -> None:
-        if one.watch is not None and one.process is not None and one.watch.enqueued >= STUCK_AFTER_ENQUEUED:
+        if one.watch is not None and one.process is not None and one.watch.untaken >= STUCK_AFTER_UNTAKEN:
             self.say(f"{one.role.name} does not take up its work; it is started again.")
             end_all(session_members(one.process.pid), 0.0)
-            one.watch.enqueued = 0
+            one.watch.untaken = 0
 
     def _keep_house(self) -> None:
         for path in self._log_dir.glob("*.log"):

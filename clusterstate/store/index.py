@@ -144,12 +144,16 @@ class Index:
         self._db.execute("ANALYZE")
 
     def seal(self) -> None:
-        """Turns the index into one plain file without a log beside it, for reading only."""
+        """Puts one plain, read-only file without a log beside it in the index's place; who reads the old one reopens."""
         self.note("sealed", "1")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.execute("PRAGMA journal_mode=DELETE")
+        plain = self.path.with_suffix(".sealed")
+        plain.unlink(missing_ok=True)
+        self._db.execute("VACUUM INTO ?", (str(plain),))  # not journal_mode=DELETE: that fails while anybody has the file open
         self._db.close()
-        self.path.chmod(0o400)
+        plain.chmod(0o400)
+        plain.replace(self.path)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _create(self) -> None:
         self._db.execute("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")

@@ -17,6 +17,8 @@ from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask
 
 COUNTS_KEPT = 512
+CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name}
+"""Resources with a freshness of their own: metadata never ages, and the collector's report is its own witness."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
 
@@ -79,7 +81,7 @@ class SessionReader:
     def freshness(self, *names: str, now: float, nodes_matter: bool = False) -> Freshness:
         """How old the oldest of these resources is. With `nodes_matter`, also which live nodes' collectors are silent."""
         moments = {str(name): float(at) for name, at in ask(self.path, "SELECT name, at FROM fresh")}
-        wanted = [name for name in names if name in {r.name for r in RESOURCES}]
+        wanted = [name for name in names if name in CONFIRMED]
         known = [moments[name] for name in wanted if name in moments]
         as_of = min(known) if known and len(known) == len(wanted) else None
         metadata = self.metadata()
@@ -212,7 +214,7 @@ class SessionReader:
         report = self.collector()
         if report is None:
             return None
-        sources = [source.source for source in report.sources if source.resource in names]
+        sources = [part for source in report.sources if source.resource in names for part in source.source.split("+")]
         return "+".join(dict.fromkeys(sources)) or None
 
     def _key(self, view: View) -> tuple[str, str]:

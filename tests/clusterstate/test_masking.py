@@ -26,7 +26,10 @@ from clusterstate.masking import REDACTED, is_secret_name, mask_mapping, mask_ru
         ("db_pwd=hunter2", "db_pwd=<redacted>"),
         ("dbPassword=hunter2", "dbPassword=<redacted>"),
         ("found eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcdefghijk here", "found <redacted> here"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----<redacted>-----END RSA PRIVATE KEY-----"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----<redacted>-----END RSA PRIVATE KEY-----",
+        ),
     ],
 )
 def test_credentials_in_text_are_masked_and_the_rest_stays(text: str, masked: str) -> None:
@@ -92,17 +95,23 @@ def test_metadata_values_of_secret_names_are_masked_whole() -> None:
     assert shown == {"job_name": "nightly", "slack_token": REDACTED, "note": "use https://<redacted>@h/"}
 
 
-@pytest.mark.parametrize("name", ["token", "RAY_AUTH_TOKEN", "api_key", "apiKey", "OPENAI_API_KEY", "client-secret", "X-Amz-Signature", "passphrase"])
+@pytest.mark.parametrize(
+    "name", ["token", "RAY_AUTH_TOKEN", "api_key", "apiKey", "OPENAI_API_KEY", "client-secret", "X-Amz-Signature", "passphrase"]
+)
 def test_names_of_secrets(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "pad_token", "key", "monkey", "token_path", "secret_name", "author", "job_name", "keys", "PWD", ""])
+@pytest.mark.parametrize(
+    "name", ["max_tokens", "pad_token", "key", "monkey", "token_path", "secret_name", "author", "job_name", "keys", "PWD", ""]
+)
 def test_names_of_other_things(name: str) -> None:
     assert not is_secret_name(name)
 
 
-@pytest.mark.parametrize("piece", ["token=", "://", "--token ", "a=b:", '"key":', "Bearer ", "eyJ", "x" * 50 + "_", "-----BEGIN PRIVATE KEY-----", "://a@"])
+@pytest.mark.parametrize(
+    "piece", ["token=", "://", "--token ", "a=b:", '"key":', "Bearer ", "eyJ", "x" * 50 + "_", "-----BEGIN PRIVATE KEY-----", "://a@"]
+)
 def test_a_megabyte_of_hostile_text_is_masked_in_reasonable_time(piece: str) -> None:
     text = (piece * (300_000 // len(piece))) + " token"
     started = time.perf_counter()

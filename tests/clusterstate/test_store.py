@@ -166,6 +166,7 @@ def test_an_index_behind_a_trimmed_stream_is_rebuilt(cluster: BuiltCluster, redi
 
 def test_an_ended_session_is_sealed_and_stays_readable_without_redis(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
     job = cluster.with_job(status="SUCCEEDED")
+    assert cluster.reader.all(JOBS) == [job]  # and the connection stays open
     cluster.end(now=2_000.0)
     redis_client.flushall()
     reader = cluster.reader

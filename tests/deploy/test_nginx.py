@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.nginx import CONFIGURATION, NAME, Proxy, check, free_port, proxy_to, write_configuration
+from tests.deploy.running import RAYDECK, running
+from tests.private_redis import PrivateRedis
 
 CLAIMS = {
     "X-Forwarded-For": "203.0.113.9",
@@ -100,3 +103,26 @@ def test_while_the_app_is_away_the_page_says_so_and_tries_again(short_dir: Path)
     assert headers["refresh"] == "3"
     assert b"Raydeck is away" in body
     assert b"nginx" not in body
+
+
+def test_pages_behind_the_proxy_have_secure_cookies_and_links_of_the_public_name(short_dir: Path, redis_server: PrivateRedis) -> None:
+    """The whole way: browser, nginx with the delivered configuration, gunicorn, app."""
+    environment = {
+        "RAYDECK_BEHIND_TLS_PROXY": "1",
+        "RAYDECK_TRUSTED_PROXIES": "127.0.0.1",
+        "RAYDECK_ALLOWED_HOSTS": NAME,
+        "RAYDECK_WEB_WORKERS": "1",
+    }
+    shared = ["--redis-url", redis_server.url, "--state-dir", str(short_dir / "state")]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(running([RAYDECK, "projector", *shared], short_dir, name="projector"))
+        web = stack.enter_context(running([RAYDECK, "web", "--port", "0", *shared], short_dir, environment, name="web"))
+        proxy = stack.enter_context(proxy_to(short_dir, int(web.ready["url"].rpartition(":")[2])))
+        assert proxy.get("/healthz")[0] == 200
+        status, headers, body = proxy.get("/login")
+        assert status == 200
+        assert b"<form" in body
+        assert "; Secure" in headers["set-cookie"]
+        assert headers["set-cookie"].startswith("__Host-")
+        assert headers["strict-transport-security"].startswith("max-age=")
+        assert proxy.get("/", headers={"Accept": "text/html"})[0] in {302, 303, 307}

@@ -1,4 +1,4 @@
-"""A stand-in for Ray's GCS (and raylets): speaks Ray's protocol through Ray's own generated messages, at any scale, with any text, with faults."""
+"""A stand-in for Ray's GCS and raylets: Ray's protocol through Ray's own messages, at any scale, with any text and with faults."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from tests.simulated_ray.server import SimulatedRay
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopped.set())
     parent = os.getppid()
     token = options.token_file.read_text().strip() if options.token_file else None
-    with SimulatedRay(token=token, **{name: getattr(options, name) for name in POPULATION}, **_given(options)) as cluster:
+    with SimulatedRay(token=token, **_given(options)) as cluster:
         if options.changes:
             cluster.changes_per_second(options.changes)
         if options.ready_file:
@@ -66,8 +67,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _given(options: argparse.Namespace) -> dict[str, object]:
-    return {name: getattr(options, name) for name in ("port", "seed", "max_dead_actors", "ray_version")}
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in (*POPULATION, "port", "seed", "max_dead_actors", "ray_version")}
 
 
 def _write_ready_file(path: Path, address: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from zlib import crc32
 
 from tests.simulated_ray import ids, texts
+from tests.simulated_ray.jobs import Jobs
 from tests.simulated_ray.wire import fill, known
-from tests.simulated_ray.worker_rows import Workers
 
 STATES = {"DEPENDENCIES_UNREADY": 0, "PENDING_CREATION": 1, "ALIVE": 2, "RESTARTING": 3, "DEAD": 4}
 WHOLE = (STATES["DEPENDENCIES_UNREADY"], STATES["PENDING_CREATION"])
@@ -32,10 +32,12 @@ DELTA_FIELDS = (
 )
 
 
-class Actors(Workers):
+class Actors(Jobs):
     """Creates actors, moves them from state to state, lets them die."""
 
-    def add_actor(self, *, state: str = "ALIVE", job_id: str | None = None, node_id: str | None = None, publish: bool = True, **fields: Any) -> str:
+    def add_actor(
+        self, *, state: str = "ALIVE", job_id: str | None = None, node_id: str | None = None, publish: bool = True, **fields: Any
+    ) -> str:
         """An actor is created, passing through the states up to `state` and publishing each. Returns its actor_id.
 
         `fields` are those of ActorTableData; they hold from the first state on.
@@ -66,7 +68,6 @@ class Actors(Workers):
             worker_id = self.add_worker(node.hex(), actor_id=actor_id)
             worker = self.workers.get(bytes.fromhex(worker_id))
             now = self.now_ms()
-            gpus = int(row.required_resources.get("GPU", 0))
             defaults = {
                 "state": "ALIVE",
                 "address": worker.worker_address,
@@ -74,7 +75,7 @@ class Actors(Workers):
                 "pid": worker.pid,
                 "start_time": row.start_time or now,
                 "timestamp": float(now),
-                "resource_mapping": [{"name": "GPU", "resource_ids": [{"index": i, "quantity": 1.0} for i in range(gpus)]}] if gpus else [],
+                "resource_mapping": [_granted(name, amount) for name, amount in row.required_resources.items() if amount],
             }
             self.set_actor(actor_id, publish=publish, **{**defaults, **fields})
             return worker_id
@@ -95,7 +96,9 @@ class Actors(Workers):
             if to == "ALIVE":
                 self.start_actor(actor_id, publish=publish)
 
-    def kill_actor(self, actor_id: str, *, reason: str = "RAY_KILL", message: str | None = None, publish: bool = True, **fields: Any) -> None:
+    def kill_actor(
+        self, actor_id: str, *, reason: str = "RAY_KILL", message: str | None = None, publish: bool = True, **fields: Any
+    ) -> None:
         """The actor dies, its worker with it. `reason` is one of ActorDiedErrorContext; `death_cause=` replaces the whole cause."""
         with self.lock:
             row = self.actors.get(bytes.fromhex(actor_id))
@@ -203,6 +206,13 @@ class Actors(Workers):
             "required_resources": {"CPU": 1.0, "GPU": 1.0} if gpu else self.random.choice(({}, {"CPU": 0.5}, {"CPU": 1.0})),
             "label_selector": {"ray.io/accelerator-type": "A100"} if gpu else {},
         }
+
+
+def _granted(name: str, amount: float) -> dict[str, Any]:
+    """What of a resource the actor got: GPUs by index, of anything else an amount."""
+    if name == "GPU" and amount >= 1:
+        return {"name": name, "resource_ids": [{"index": index, "quantity": 1.0} for index in range(int(amount))]}
+    return {"name": name, "resource_ids": [{"quantity": amount}]}
 
 
 LIVE_FIELDS = frozenset({"address", "node_id", "pid", "start_time", "timestamp", "resource_mapping"})

@@ -13,7 +13,7 @@ KEPT = 500  # finished jobs and removed placement groups that the changes leave 
 def change(cluster: PlacementGroups, number: int) -> None:
     """The n-th change. Numbers of living actors stay about level."""
     with cluster.lock:
-        (_start_actor, _end_actor, _use_node, _start_actor, _end_actor, _move_actor, _start_actor, _end_actor, _use_node, _rare)[number % 10](cluster, number)
+        CYCLE[number % len(CYCLE)](cluster, number)
 
 
 def _start_actor(cluster: PlacementGroups, number: int) -> None:
@@ -69,6 +69,9 @@ def _remove_group(cluster: PlacementGroups, number: int) -> None:
     removed = cluster.placement_group_ids("REMOVED")
     for group_id in removed[: max(0, len(removed) - KEPT)]:
         cluster.forget_placement_group(group_id)
+
+
+CYCLE = (_start_actor, _end_actor, _use_node, _start_actor, _end_actor, _move_actor, _start_actor, _end_actor, _use_node, _rare)
 
 
 class Changes:

@@ -29,7 +29,8 @@ def answers(service: str, method: str) -> Callable[[Handler], Handler]:
 
 def not_found(message: str) -> bytes:
     """A reply that says, with an OK gRPC status as Ray does, that there is no such thing."""
-    return field(STATUS_NUMBER, bytes(stubs.gcs_service.GetActorInfoReply(status={"code": NOT_FOUND, "message": message}).status.SerializeToString()))
+    status = stubs.message_class(stubs.gcs_service.GetActorInfoReply.DESCRIPTOR.fields_by_name["status"].message_type)
+    return field(STATUS_NUMBER, status(code=NOT_FOUND, message=message).SerializeToString())
 
 
 def counts(reply: Any, **values: int) -> bytes:
@@ -275,7 +276,8 @@ def internal_kv_del(cluster: PlacementGroups, request: Any) -> bytes:
 
 @answers("InternalKVGcsService", "GetInternalConfig")
 def get_internal_config(cluster: PlacementGroups, request: Any) -> bytes:
-    return bytes(stubs.gcs_service.GetInternalConfigReply(status={}, config='{"automatic_object_spilling_enabled": true}').SerializeToString())
+    config = '{"automatic_object_spilling_enabled": true}'
+    return bytes(stubs.gcs_service.GetInternalConfigReply(status={}, config=config).SerializeToString())
 
 
 # --- Resources

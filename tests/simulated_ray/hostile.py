@@ -127,11 +127,17 @@ def plant(cluster: Any, texts: tuple[Hostile, ...] = TEXTS) -> Planted:
 
 def _plant_text(cluster: Any, one: Hostile, planted: Planted) -> None:
     text = one.text
-    node = cluster.add_node(node_name=text, node_manager_hostname=text, labels={text: text}, resources_total={"CPU": 1.0, text: 1.0}, instance_id=text)
+    node = cluster.add_node(
+        node_name=text, node_manager_hostname=text, labels={text: text}, resources_total={"CPU": 1.0, text: 1.0}, instance_id=text
+    )
     planted.nodes[one.name] = node
     planted.jobs[one.name] = cluster.add_job(entrypoint=text, metadata={"job_name": text, text: text}, ray_namespace=text)
     planted.submissions[one.name] = cluster.add_submission(
-        entrypoint=text, message=text, status="FAILED", metadata={"job_name": text, text: text}, runtime_env_json=json.dumps({"env_vars": {text: text}})
+        entrypoint=text,
+        message=text,
+        status="FAILED",
+        metadata={"job_name": text, text: text},
+        runtime_env_json=json.dumps({"env_vars": {text: text}}),
     )
     planted.actors[one.name] = cluster.add_actor(
         state="DEAD",

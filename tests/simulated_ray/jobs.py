@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 from tests.simulated_ray import ids, texts
-from tests.simulated_ray.nodes import Nodes
 from tests.simulated_ray.wire import fill, known
+from tests.simulated_ray.worker_rows import Workers
 
 SUBMISSION_KEY = "_ray_internal_job_info_"
 ID_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
 
 
-class Jobs(Nodes):
+class Jobs(Workers):
     """Adds and ends drivers and submissions."""
 
-    def add_job(self, *, publish: bool = True, metadata: dict[str, str] | None = None, ray_namespace: str | None = None, **fields: Any) -> str:
+    def add_job(
+        self, *, publish: bool = True, metadata: dict[str, str] | None = None, ray_namespace: str | None = None, **fields: Any
+    ) -> str:
         """A driver connects. `fields` are those of JobTableData. Returns its job_id."""
         with self.lock:
             self.last_job += 1
@@ -25,6 +27,7 @@ class Jobs(Nodes):
             fill(row, known(row, self._default_job(job_id, metadata or {}, ray_namespace)))
             raw = fill(row, fields)
             self.jobs.put(job_id, row, raw)
+            self._add_driver(row)
             if publish:
                 self.publish("GCS_JOB_CHANNEL", job_id, row, raw)
             return job_id.hex()
@@ -38,6 +41,11 @@ class Jobs(Nodes):
             row.end_time = row.timestamp = self.now_ms()
             raw = fill(row, fields)
             self.jobs.put(key, row, raw)
+            driver = ids.driver_worker(key)
+            if driver in self.workers and self.workers.state(driver):
+                self.kill_worker(
+                    driver.hex(), exit_type="INTENDED_USER_EXIT", publish=publish, **known(self.workers.message(), {"job_id": key})
+                )
             if publish:
                 self.publish("GCS_JOB_CHANNEL", key, row, raw)
 
@@ -84,6 +92,19 @@ class Jobs(Nodes):
         with self.lock:
             return [job_id.hex() for job_id in self.jobs.in_state(0 if alive else 1)]
 
+    def _add_driver(self, row: Any) -> None:
+        """The driver's own row in the worker table."""
+        node_id = row.driver_address.node_id
+        self.add_worker(
+            node_id.hex() if node_id in self.nodes else None,
+            worker_id=ids.driver_worker(row.job_id),
+            worker_type="DRIVER",
+            worker_address=row.driver_address,
+            pid=row.driver_pid,
+            is_alive=not row.is_dead,
+            start_time_ms=row.start_time,
+        )
+
     def _put_record(self, submission_id: str, values: dict[str, Any]) -> None:
         self.put_kv("job", SUBMISSION_KEY + submission_id, json.dumps(values))
 
@@ -105,9 +126,17 @@ class Jobs(Nodes):
                 "metadata": metadata,
                 "default_actor_lifetime": "NON_DETACHED",
                 "py_driver_sys_path": ["/srv/app"],
-                "runtime_env_info": {"serialized_runtime_env": json.dumps(environment), "runtime_env_config": {"setup_timeout_seconds": 600}},
+                "runtime_env_info": {
+                    "serialized_runtime_env": json.dumps(environment),
+                    "runtime_env_config": {"setup_timeout_seconds": 600},
+                },
             },
-            "driver_address": {"node_id": head.node_id if head else b"", "ip_address": ip, "port": 42_001, "worker_id": ids.driver_worker(job_id)},
+            "driver_address": {
+                "node_id": head.node_id if head else b"",
+                "ip_address": ip,
+                "port": 42_001,
+                "worker_id": ids.driver_worker(job_id),
+            },
         }
 
     def _default_record(self, status: str) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class Nodes(World):
             row = self.nodes.get(key)
             row.state = DEAD
             row.end_time_ms = self.now_ms()
-            fill(row, {"death_info": {"reason": reason, "reason_message": texts.NODE_DEATHS.get(reason, "") if message is None else message}})
+            fill(
+                row, {"death_info": {"reason": reason, "reason_message": texts.NODE_DEATHS.get(reason, "") if message is None else message}}
+            )
             raw = fill(row, fields)
             self.nodes.put(key, row, raw)
             self.node_states.remove(key)
@@ -108,7 +110,11 @@ class Nodes(World):
         node_type, instance_type, cpus, gpus, memory, model = texts.NODE_TYPES[number % len(texts.NODE_TYPES)]
         ip = f"10.{number // 65_000}.{number // 250 % 260}.{number % 250 + 1}" if number else "127.0.0.1"
         resources: dict[str, float] = {"CPU": cpus, "memory": memory * 0.7, "object_store_memory": memory * 0.3, f"node:{ip}": 1.0}
-        labels = {"ray.io/node-id": node_id.hex(), "ray.io/availability-zone": texts.ZONES[number % 3], "team": "platform" if number % 4 else "research"}
+        labels = {
+            "ray.io/node-id": node_id.hex(),
+            "ray.io/availability-zone": texts.ZONES[number % 3],
+            "team": "platform" if number % 4 else "research",
+        }
         if gpus:
             resources |= {"GPU": gpus, f"accelerator_type:{model}": 1.0}
             labels["ray.io/accelerator-type"] = model
@@ -132,6 +138,7 @@ class Nodes(World):
             "node_type_name": node_type,
             "instance_type_name": instance_type,
             "start_time_ms": self.now_ms(),
+            "state_snapshot": {"state": "IDLE", "idle_duration_ms": 1000},  # as of the start: Ray's table is as old at times
             "temp_dir": "/tmp/ray",
             "session_dir": self.session_dir,
         }

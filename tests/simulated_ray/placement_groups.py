@@ -16,7 +16,12 @@ class PlacementGroups(Actors):
     """Creates and removes placement groups."""
 
     def add_placement_group(
-        self, bundles: Sequence[dict[str, float]] = ({"CPU": 1.0}, {"CPU": 1.0}), *, state: str = "CREATED", job_id: str | None = None, **fields: Any
+        self,
+        bundles: Sequence[dict[str, float]] = ({"CPU": 1.0}, {"CPU": 1.0}),
+        *,
+        state: str = "CREATED",
+        job_id: str | None = None,
+        **fields: Any,
     ) -> str:
         """A placement group is asked for; each bundle of a CREATED one gets a node. Returns its placement_group_id."""
         with self.lock:

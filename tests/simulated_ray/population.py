@@ -37,7 +37,7 @@ def populate(cluster: PlacementGroups, population: Population) -> None:
         for number in range(population.live_actors):
             # Mostly living ones; some wait and some restart, as in any busy cluster.
             state = {97: "PENDING_CREATION", 98: "DEPENDENCIES_UNREADY", 99: "RESTARTING"}.get(number % 100, "ALIVE")
-            started = {"start_time": cluster.now_ms() - 60_000 * (1 + number)} if state == "ALIVE" else {}
+            started: dict[str, Any] = {"start_time": cluster.now_ms() - 60_000 * (1 + number)} if state == "ALIVE" else {}
             cluster.add_actor(state=state, publish=False, **started)
         _workers(cluster, population)
         _placement_groups(cluster, population.placement_groups)
@@ -116,10 +116,21 @@ def _prototype(cluster: PlacementGroups) -> Any:
     _, reason, message = cluster.random.choices(texts.DEATHS, weights)[0]
     if cluster.random.random() < 0.03:
         text = texts.CREATION_FAILURE.format(name=row.class_name, pid=4711, ip="10.0.0.7")
-        cause: dict[str, Any] = {"creation_task_failure_context": {"formatted_exception_string": text, "serialized_exception": b"\x80\x05N."}}
+        cause: dict[str, Any] = {
+            "creation_task_failure_context": {"formatted_exception_string": text, "serialized_exception": b"\x80\x05N."}
+        }
     else:
-        said = message.format(owner=row.owner_address.worker_id.hex(), ip="10.0.0.7", node="c924f688774984287aeeb43b1971b073dcf586e2a6d0fc2b29d87ad2")
-        cause = {"actor_died_error_context": {"error_message": said, "reason": reason, "class_name": row.class_name, "ray_namespace": row.ray_namespace}}
+        said = message.format(
+            owner=row.owner_address.worker_id.hex(), ip="10.0.0.7", node="c924f688774984287aeeb43b1971b073dcf586e2a6d0fc2b29d87ad2"
+        )
+        cause = {
+            "actor_died_error_context": {
+                "error_message": said,
+                "reason": reason,
+                "class_name": row.class_name,
+                "ray_namespace": row.ray_namespace,
+            }
+        }
     fill(row, {"state": "DEAD", "death_cause": cause})
     return row
 

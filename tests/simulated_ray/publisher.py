@@ -134,12 +134,13 @@ class Publishers:
         there = stubs.gcs_services().keys() & SERVICES.keys()
         names = set(stubs.pubsub.ChannelType.keys())
         self.by_service = {
-            service: Publisher((stubs.channel(name) for name in SERVICES[service] if name in names), ids.unique(random)) for service in sorted(there)
+            service: Publisher((stubs.channel(name) for name in SERVICES[service] if name in names), ids.unique(random))
+            for service in sorted(there)
         }
 
     def publish(self, channel: str, key: bytes, message: Any, raw: bytes = b"") -> None:
         """Publish on a channel by its name; a channel that the installed Ray lacks is left out."""
-        if channel not in stubs.pubsub.ChannelType.keys():
+        if channel not in stubs.pubsub.ChannelType.keys():  # noqa: SIM118 - protobuf's enum wrapper is no mapping
             return
         number = stubs.channel(channel)
         for publisher in self.by_service.values():

@@ -26,7 +26,7 @@ def get_node_stats(cluster: PlacementGroups, node_id: bytes) -> bytes:
 
 
 def _add_worker(cluster: PlacementGroups, reply: Any, worker_id: bytes, row: Any) -> None:
-    actor_id = cluster.actor_of_worker.get(worker_id)
+    actor_id = cluster.actor_of_worker.get(worker_id, ids.NIL_ACTOR)
     actor = cluster.actors.get(actor_id) if actor_id in cluster.actors else None
     stats = reply.core_workers_stats.add(
         worker_id=worker_id,
@@ -34,7 +34,7 @@ def _add_worker(cluster: PlacementGroups, reply: Any, worker_id: bytes, row: Any
         ip_address=row.worker_address.ip_address,
         port=row.worker_address.port,
         worker_type=row.worker_type,
-        actor_id=actor_id or ids.NIL_ACTOR,
+        actor_id=actor_id,
         job_id=actor.job_id if actor else ids.NIL_JOB,
         num_executed_tasks=2 if actor else 0,
     )

@@ -45,7 +45,7 @@ class RemoteRay:
         self.pid = self._process.pid
         self.address: str = self._wait_for(ready)["address"]
         self._channel = grpc.insecure_channel(self.address, [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)])
-        self._call = self._channel.unary_unary(f"/{control.SERVICE}/{control.METHOD}")
+        self._call: Callable[..., bytes] = self._channel.unary_unary(f"/{control.SERVICE}/{control.METHOD}")
 
     def __enter__(self) -> RemoteRay:
         return self
@@ -63,14 +63,17 @@ class RemoteRay:
         if name in control.LATER:
             starts = self._starts()
             self._ask(name, positional, named)
-            while self._starts() == starts:
+            while self._starts() in (starts, None):
                 time.sleep(0.02)
             return None
         return self._ask(name, positional, named)
 
-    def _starts(self) -> int:
-        figures = self._ask("figures", (), {})
-        return int(figures["server"]["starts"])
+    def _starts(self) -> int | None:
+        """How often the server has started; None while it is away."""
+        try:
+            return int(self._ask("figures", (), {})["server"]["starts"])
+        except grpc.RpcError:
+            return None
 
     def _ask(self, name: str, positional: Any, named: Any) -> Any:
         request = control.encode([name, positional, named])

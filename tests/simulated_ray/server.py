@@ -94,8 +94,19 @@ class SimulatedRay(PlacementGroups):
 
     def figures(self) -> dict[str, dict[str, int]]:
         """Calls and reply bytes by method, rows by table: for reading from another process."""
-        tables = {"nodes": self.nodes, "actors": self.actors, "jobs": self.jobs, "workers": self.workers, "placement_groups": self.placement_groups}
-        return {"calls": dict(self.calls), "sent_bytes": dict(self.sent_bytes), "rows": {name: len(table) for name, table in tables.items()}, "server": {"starts": self._starts}}
+        tables = {
+            "nodes": self.nodes,
+            "actors": self.actors,
+            "jobs": self.jobs,
+            "workers": self.workers,
+            "placement_groups": self.placement_groups,
+        }
+        return {
+            "calls": dict(self.calls),
+            "sent_bytes": dict(self.sent_bytes),
+            "rows": {name: len(table) for name, table in tables.items()},
+            "server": {"starts": self._starts},
+        }
 
     def reset_figures(self) -> None:
         self.calls.clear()
@@ -199,7 +210,7 @@ class SimulatedRay(PlacementGroups):
         return next(iter(self.nodes))
 
     def _service_handlers(self, name: str, service: Any, call_of: Callable[[str], Call]) -> grpc.GenericRpcHandler:
-        methods = {}
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service.methods:
             request = stubs.message_class(method.input_type)
             answer = self._guarded(name, method.name, call_of(method.name))
@@ -263,4 +274,3 @@ class SimulatedRay(PlacementGroups):
             return call
 
         return self._service_handlers("NodeManagerService", stubs.raylet_service(), call_of)
-

@@ -27,7 +27,7 @@ def test_the_version_it_claims_can_be_chosen() -> None:
         assert client.call("NodeInfoGcsService", "CheckAlive").ray_version == "2.53.0"
 
 
-def test_nodes_are_filtered_by_state_ip_name_head_and_id(ray: SimulatedRay, client: Client) -> None:
+def test_nodes_are_filtered_by_state_ip_name_and_id(ray: SimulatedRay, client: Client) -> None:
     head, other = ray.node_ids()
     ray.kill_node(ray.add_node(node_name="gone"))
 
@@ -35,8 +35,7 @@ def test_nodes_are_filtered_by_state_ip_name_head_and_id(ray: SimulatedRay, clie
         return [node.node_id.hex() for node in client.nodes(**request).node_info_list]
 
     assert shown(state_filter=0) == [head, other]
-    assert shown(node_selectors=[{"is_head_node": True}]) == [head]
-    assert shown(node_selectors=[{"node_id": bytes.fromhex(other)}, {"is_head_node": True}]) == [head, other]
+    assert shown(node_selectors=[{"node_id": bytes.fromhex(other)}, {"node_name": "gone"}])[0] == other
     assert shown(node_selectors=[{"node_ip_address": "127.0.0.1"}]) == [head]
     assert len(shown(node_selectors=[{"node_name": "gone"}], state_filter=1)) == 1
     limited = client.nodes(limit=1)
@@ -94,7 +93,8 @@ def test_a_restarted_actor_names_where_it_was(ray: SimulatedRay, client: Client)
     row = client.call("ActorInfoGcsService", "GetActorInfo", actor_id=bytes.fromhex(actor_id)).actor_table_data
 
     assert (row.state, row.num_restarts) == (ALIVE, 1)
-    assert [(one.worker_id, one.node_id) for one in row.previous_incarnations] == [(first.worker_id, first.node_id)]
+    if "previous_incarnations" in row.DESCRIPTOR.fields_by_name:  # Ray 2.60 up
+        assert [(one.worker_id, one.node_id) for one in row.previous_incarnations] == [(first.worker_id, first.node_id)]
 
 
 def test_above_its_limit_the_gcs_forgets_the_oldest_dead_actor(client: Client) -> None:
@@ -112,8 +112,10 @@ def test_workers_die_with_their_actor_and_say_why(ray: SimulatedRay, client: Cli
     living = client.call("WorkerInfoGcsService", "GetAllWorkerInfo", filters={"is_alive": True})
     dead = client.call("WorkerInfoGcsService", "GetWorkerInfo", worker_id=worker_id).worker_table_data
 
-    assert (len(living.worker_table_data), living.total, living.num_filtered) == (1, 2, 1)
-    assert (dead.is_alive, dead.exit_type, dead.job_id) == (False, 1, ray.actor(actor_id).job_id)
+    assert (len(living.worker_table_data), living.total, living.num_filtered) == (2, 3, 1)  # with the driver of the job
+    assert (dead.is_alive, dead.exit_type) == (False, 1)
+    if "job_id" in dead.DESCRIPTOR.fields_by_name:  # Ray 2.60 up
+        assert dead.job_id == ray.actor(actor_id).job_id
 
 
 def test_a_submission_is_joined_to_its_driver_unless_told_to_skip(ray: SimulatedRay, client: Client) -> None:
@@ -121,7 +123,9 @@ def test_a_submission_is_joined_to_its_driver_unless_told_to_skip(ray: Simulated
     ray.add_submission("raysubmit_waiting", status="PENDING")
 
     whole = client.call("JobInfoGcsService", "GetAllJobInfo").job_info_list
-    short = client.call("JobInfoGcsService", "GetAllJobInfo", skip_submission_job_info_field=True, skip_is_running_tasks_field=True).job_info_list
+    short = client.call(
+        "JobInfoGcsService", "GetAllJobInfo", skip_submission_job_info_field=True, skip_is_running_tasks_field=True
+    ).job_info_list
     one = client.call("JobInfoGcsService", "GetAllJobInfo", job_or_submission_id=submission).job_info_list
     record = client.call("InternalKVGcsService", "InternalKVGet", key=b"_ray_internal_job_info_raysubmit_x", namespace=b"job")
     keys = client.call("InternalKVGcsService", "InternalKVKeys", prefix=b"_ray_internal_job_info_", namespace=b"job")
@@ -193,10 +197,10 @@ def test_a_raylet_tells_of_its_workers_and_the_gpus_they_hold(ray: SimulatedRay,
     assert (worker.actor_id.hex(), worker.pid) == (actor_id, ray.actor(actor_id).pid)
     assert [slot.slot for slot in worker.used_resources["GPU"].resource_slots] == [0, 1]
     assert stats.store_stats.object_store_bytes_avail > 0
-    assert client.call("NodeManagerService", "GetNodeStats").num_workers == 0  # the head's, on the GCS address
+    assert client.call("NodeManagerService", "GetNodeStats").num_workers == 1  # the head's, on the GCS address: the driver
 
 
 def test_what_is_not_simulated_is_unimplemented(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as error:
         client.call("TaskInfoGcsService", "GetTaskEvents")
-    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]  # a call's error has a code
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED

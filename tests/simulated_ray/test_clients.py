@@ -29,7 +29,9 @@ def ask(address: str, home: Path, **environment: str) -> subprocess.CompletedPro
 
 
 def test_rays_clients_see_the_whole_cluster(tmp_path: Path) -> None:
-    with SimulatedRay(nodes=3, dead_nodes=1, jobs=4, submissions=6, live_actors=5, dead_actors=10, dead_workers=2, placement_groups=3) as ray:
+    with SimulatedRay(
+        nodes=3, dead_nodes=1, jobs=4, submissions=6, live_actors=5, dead_actors=10, dead_workers=2, placement_groups=3
+    ) as ray:
         answer = ask(ray.address, tmp_path, RAY_AUTH_MODE="disabled")
         assert answer.returncode == 0, answer.stderr
         seen: dict[str, Any] = json.loads(answer.stdout)

@@ -14,14 +14,19 @@ from tests.simulated_ray.faults import INVALID_TOKEN
 CHECK = ("NodeInfoGcsService", "CheckAlive")
 
 
-def failure(client: Client, service: str, method: str, limit_s: float = 5.0) -> tuple[grpc.StatusCode, str]:
+def failure(client: Client, service: str, method: str, limit_s: float = 5.0) -> tuple[grpc.StatusCode, str | None]:
     with pytest.raises(grpc.RpcError) as error:
         client.call(service, method, limit_s=limit_s)
-    return error.value.code(), error.value.details()  # type: ignore[attr-defined]  # a call's error has both
+    return error.value.code(), error.value.details()
 
 
 def test_without_the_token_every_call_is_refused_in_rays_words() -> None:
-    with SimulatedRay(token="secret") as ray, Client(ray.address) as stranger, Client(ray.address, "wrong") as liar, Client(ray.address, "secret") as friend:
+    with (
+        SimulatedRay(token="secret") as ray,
+        Client(ray.address) as stranger,
+        Client(ray.address, "wrong") as liar,
+        Client(ray.address, "secret") as friend,
+    ):
         refused = (grpc.StatusCode.UNAUTHENTICATED, INVALID_TOKEN)
         for method in (CHECK, ("ActorInfoGcsService", "GetAllActorInfo"), ("NodeManagerService", "GetNodeStats")):
             assert failure(stranger, *method) == failure(liar, *method) == refused

@@ -55,9 +55,11 @@ def test_the_ready_file_comes_and_goes_and_sigterm_is_a_clean_end(tmp_path: Path
             process.wait()
 
 
-def test_it_ends_with_the_process_that_started_it() -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = "from tests.simulated_ray import RemoteRay; import os; print(RemoteRay().pid, flush=True); os._exit(0)"
-    printed = subprocess.run([sys.executable, "-c", code], cwd=remote.ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # what it cannot clean up itself goes with the test
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=remote.ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout
     pid = int(printed.split()[-1])
     deadline = time.monotonic() + 10
     while _runs(pid) and time.monotonic() < deadline:

@@ -12,7 +12,16 @@ from tests.simulated_ray import SimulatedRay
 from tests.simulated_ray.client import Client, Subscription, fields_of
 
 ACTOR, NODE, JOB, WORKER = "GCS_ACTOR_CHANNEL", "GCS_NODE_INFO_CHANNEL", "GCS_JOB_CHANNEL", "GCS_WORKER_DELTA_CHANNEL"
-NEVER_IN_A_DELTA = {"actor_id", "job_id", "class_name", "required_resources", "node_id", "owner_address", "is_detached", "function_descriptor"}
+NEVER_IN_A_DELTA = {
+    "actor_id",
+    "job_id",
+    "class_name",
+    "required_resources",
+    "node_id",
+    "owner_address",
+    "is_detached",
+    "function_descriptor",
+}
 
 
 def test_a_new_actor_is_published_whole_until_it_is_alive(ray: SimulatedRay, client: Client) -> None:
@@ -137,7 +146,7 @@ def test_a_channel_of_another_service_is_refused(ray: SimulatedRay, client: Clie
         return  # up to Ray 2.5x one service has all channels
     with pytest.raises(grpc.RpcError) as error:
         Subscription(client, "RAY_ERROR_INFO_CHANNEL", service="ControlPlanePubSubGcsService")
-    assert error.value.code() is grpc.StatusCode.ABORTED  # type: ignore[attr-defined]  # a call's error has a code
+    assert error.value.code() is grpc.StatusCode.ABORTED
 
 
 def test_after_a_restart_the_publisher_is_another_and_knows_no_subscriber(ray: SimulatedRay, client: Client) -> None:

@@ -30,7 +30,7 @@ ENTRYPOINTS = (
     "python train.py --config configs/resnet50.yaml --epochs 90",
     "python -m pipeline.preprocess --input s3://corpus/raw --output s3://corpus/tokens --shards 512",
     "python serve_app.py",
-    'python -c "import etl; etl.main(day=\'2026-11-20\')"',
+    "python -c \"import etl; etl.main(day='2026-11-20')\"",
     "python tune_sweep.py --trials 128 --metric val_loss",
     "bash run_nightly.sh --full --notify data-platform",
     "python simulate.py --episodes 10000 --policy ppo",
@@ -53,10 +53,22 @@ JOB_MESSAGES = {
 # (weight, reason, message): what Ray says in ActorDiedErrorContext
 DEATHS = (
     (50, "OUT_OF_SCOPE", "The actor is dead because all references to the actor were removed."),
-    (20, "OWNER_DIED", "The actor is dead because its owner has died. Owner Id: {owner} Owner Ip address: {ip} Owner worker exit type: INTENDED_USER_EXIT"),
+    (
+        20,
+        "OWNER_DIED",
+        "The actor is dead because its owner has died. Owner Id: {owner} Owner Ip address: {ip} Owner worker exit type: INTENDED_USER_EXIT",
+    ),
     (15, "RAY_KILL", "The actor is dead because it was killed by `ray.kill`."),
-    (10, "WORKER_DIED", "The actor died unexpectedly before finishing this task. Worker exit type: SYSTEM_ERROR Worker exit detail: connection error code 2. End of file."),
-    (5, "NODE_DIED", "The actor died because its node has died. Node Id: {node}\n\tthe actor's node was terminated unexpectedly: health check failed"),
+    (
+        10,
+        "WORKER_DIED",
+        "The actor died unexpectedly before finishing this task. Worker exit type: SYSTEM_ERROR Worker exit detail: error code 2.",
+    ),
+    (
+        5,
+        "NODE_DIED",
+        "The actor died because its node has died. Node Id: {node}\n\tthe actor's node was terminated unexpectedly: health check failed",
+    ),
 )
 CREATION_FAILURE = (
     "The actor died because of an error raised in its creation task, \x1b[36mray::{name}.__init__()\x1b[39m (pid={pid}, ip={ip})\n"
@@ -64,9 +76,15 @@ CREATION_FAILURE = (
     "ValueError: checkpoint not found"
 )
 WORKER_EXITS = (
-    ("INTENDED_SYSTEM_EXIT", "Worker exits because the actor is killed. The actor is dead because all references to the actor were removed."),
+    (
+        "INTENDED_SYSTEM_EXIT",
+        "Worker exits because the actor is killed. The actor is dead because all references to the actor were removed.",
+    ),
     ("INTENDED_USER_EXIT", "Worker exits by an user request. exit_actor() is called."),
-    ("SYSTEM_ERROR", "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed by SIGKILL."),
+    (
+        "SYSTEM_ERROR",
+        "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) killed by SIGKILL.",
+    ),
     ("NODE_OUT_OF_MEMORY", "Task was killed due to the node running low on memory."),
     ("USER_ERROR", "Worker exits unexpectedly. Worker exits with an exit code 1."),
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulated_ray import ids, stubs, texts
-from tests.simulated_ray.jobs import Jobs
+from tests.simulated_ray.nodes import Nodes
 from tests.simulated_ray.wire import fill, known
 
 DEAD, ALIVE = 0, 1  # is_alive, as a number
 
 
-class Workers(Jobs):
+class Workers(Nodes):
     """Starts and ends worker processes."""
 
     def add_worker(self, node_id: str | None = None, *, actor_id: str | None = None, **fields: Any) -> str:
@@ -26,7 +26,9 @@ class Workers(Jobs):
                 self.actor_of_worker[worker_id] = bytes.fromhex(actor_id)
             return worker_id.hex()
 
-    def kill_worker(self, worker_id: str, *, exit_type: str = "INTENDED_SYSTEM_EXIT", exit_detail: Any = None, publish: bool = True, **fields: Any) -> None:
+    def kill_worker(
+        self, worker_id: str, *, exit_type: str = "INTENDED_SYSTEM_EXIT", exit_detail: Any = None, publish: bool = True, **fields: Any
+    ) -> None:
         """A worker process ends. What is published holds its id and node alone."""
         with self.lock:
             key = bytes.fromhex(worker_id)

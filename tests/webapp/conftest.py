@@ -68,8 +68,7 @@ class Person:
 
     def csrf_token(self) -> str:
         """From a form that this person can see."""
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.page("/account").text + self.page("/login").text)
-        return found[1] if found else ""
+        return token_in(self.page("/account").text + self.page("/login").text)
 
     def sign_in(self, name: str) -> Person:
         answer = self.post("/login", {"name": name, "password": PASSWORDS[name]})
@@ -79,10 +78,16 @@ class Person:
     @property
     def cookie(self) -> str | None:
         """The sign-in id of this browser."""
-        for cookie in self.client._cookies.values():
+        for cookie in (self.client._cookies or {}).values():
             if "raydeck-8270" in cookie.key:
                 return cookie.value
         return None
+
+
+def token_in(page: str) -> str:
+    """The form token of a page."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    return found[1] if found else ""
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +127,7 @@ def make_app(settings: Settings, journal: Journal, clock: Clock) -> Callable[...
         changed = replace(settings, **changes)
         reached = replace(changed, redis_url=redis_url) if redis_url else changed
         more = {} if routes is None else {"routes": routes}
-        app = create_app(
+        return create_app(
             changed,
             index_dir=paths.index_dir(settings.state_dir),
             journal=journal,
@@ -130,7 +135,6 @@ def make_app(settings: Settings, journal: Journal, clock: Clock) -> Callable[...
             clock=clock,
             **more,
         )
-        return app
 
     return make
 
@@ -179,3 +183,8 @@ def program(app: Flask, journal: Journal, user: str, role: str, now: float) -> P
 @pytest.fixture
 def viewers_program(app: Flask, users: Journal, clock: Clock) -> Person:
     return program(app, users, "vera", "viewer", clock())
+
+
+def with_cookie(app: Flask, sign_in_id: str | None) -> Person:
+    """Another browser that has got hold of this id."""
+    return Person(app.test_client(use_cookies=False), {"Cookie": f"raydeck-8270={sign_in_id}"})

@@ -50,9 +50,12 @@ def test_only_whole_disks_are_counted_and_not_their_partitions_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "seconds", "rate"), [(100, 300, 2.0, 100.0), (None, 300, 2.0, None), (300, 100, 2.0, None), (1, 2, 0.0, None), (1, 2, -3.0, None)]
+    ("before", "after", "seconds", "rate"),
+    [(100, 300, 2.0, 100.0), (None, 300, 2.0, None), (300, 100, 2.0, None), (1, 2, 0.0, None), (1, 2, -3.0, None)],
 )
-def test_a_rate_that_cannot_be_known_is_unknown_and_never_negative(before: int | None, after: int, seconds: float, rate: float | None) -> None:
+def test_a_rate_that_cannot_be_known_is_unknown_and_never_negative(
+    before: int | None, after: int, seconds: float, rate: float | None
+) -> None:
     assert decode.per_second(before, after, seconds) == rate
 
 

@@ -70,7 +70,9 @@ def test_v2_limits_and_use_of_a_container(tmp_path: Path) -> None:
 
 def test_v1_limits_and_use_of_a_container(tmp_path: Path) -> None:
     container = v1(tmp_path, "/docker/abc", root="/docker/abc")
-    container.write("", **{"memory.limit_in_bytes": str(2 * GIB), "memory.usage_in_bytes": str(GIB), "memory.stat": "total_inactive_file 24"})
+    container.write(
+        "", **{"memory.limit_in_bytes": str(2 * GIB), "memory.usage_in_bytes": str(GIB), "memory.stat": "total_inactive_file 24"}
+    )
     container.write("", **{"cpu.cfs_quota_us": "200000", "cpu.cfs_period_us": "100000", "cpuacct.usage": "1000000000"})
     reader = ContainerReader(7, container.proc)
     first = container.read(reader)

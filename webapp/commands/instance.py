@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +16,10 @@ from urllib.parse import urlencode
 
 from clusterstate import hosts, paths
 from clusterstate.journal import Journal
-from clusterstate.settings import BadSetting, Settings
+from clusterstate.settings import BadSetting, Settings, variable
 from webapp.commands.lock import InstanceLock
 from webapp.commands.ready_file import ReadyFile
-from webapp.commands.serving import Listener, check_exposure, is_serving, listen, serve
+from webapp.commands.serving import Listener, ServingCheck, check_exposure, listen, serve
 
 if TYPE_CHECKING:
     from workers.roles import Role
@@ -73,6 +74,8 @@ class Instance:
             if self.ready_file is not None:
                 self.ready_file.clear()
                 stack.callback(self.ready_file.remove)
+            if self.demo:
+                stack.callback(self._remove_demo_folder)
             sweep_leftovers(self.settings, self.command)
             self._open_web(stack)
             roles = self._roles()
@@ -95,6 +98,10 @@ class Instance:
                 self.say(f"Warning: {warning}")
         elif self.command == "up":
             roles.append(here.redis(redis_server.find_engine()))
+        elif not paths.redis_socket(self.settings.state_dir).exists():
+            raise BadSetting(
+                f"raydeck {self.command} needs {variable('redis_url')}, or the state folder of a raydeck up that runs on this machine."
+            )
         if self.demo:
             roles.append(here.demo())
         if self.command in {"up", "collect"}:
@@ -116,7 +123,7 @@ class Instance:
             "web",
             run=lambda: serve(listener),
             needs=(REDIS, PROJECTOR),
-            is_ready=lambda: is_serving(listener, self.admin_token),
+            is_ready=ServingCheck(listener, self.admin_token),
             stop_rank=0,
             stop_within_s=2.0,
             orphan_signal=ORPHAN_SIGNAL,
@@ -149,6 +156,14 @@ class Instance:
         if not admins:
             raise BadSetting("There is no admin who may sign in. Enable one: raydeck user enable NAME")
         return "admin" if "admin" in admins else admins[0]
+
+    def _remove_demo_folder(self) -> None:
+        """The demo cluster is gone; its logs and sockets go too."""
+        folder = paths.demo_dir(self.settings.state_dir)
+        with contextlib.suppress(BadSetting):
+            shutil.rmtree(paths.check_private_dir(folder), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # unless the Redis socket needs it
 
     def _revoke(self) -> None:
         with self._journal() as journal:
@@ -210,7 +225,7 @@ class Instance:
                     "ray_env": self.target.environ,
                 }
             )
-        self.say(f"Running: {', '.join(supervisor.running)}. State and logs: {self.settings.state_dir}")
+        self.say(f"Running: {', '.join(supervisor.pids())}. State and logs: {self.settings.state_dir}")
         if self.listener is not None:
             self.say(f"Raydeck is at {url}/")
             self.say(f"Sign in (works once, for 10 minutes): {self._new_sign_in_url(url)}")

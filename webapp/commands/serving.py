@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import os
 import socket
 import ssl
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from clusterstate.journal import Journal
 from clusterstate.settings import BadSetting, Settings, variable
 
 BACKLOG = 2048
-ASK_WITHIN_S = 1.0
+CONNECT_WITHIN_S = 0.5
+ANSWER_WITHIN_S = 5.0
 APP = "webapp.app:app_from_environment()"
 
 
@@ -82,23 +83,50 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_serving(listener: Listener, token: str) -> bool:
-    """Whether the web app says that it can serve. Waits a second at most."""
-    settings = listener.settings
-    host = _reachable(settings.host)
-    connection: http.client.HTTPConnection
-    if settings.tls_certfile:
-        trusting = ssl._create_unverified_context()  # noqa: S323 - our own certificate, on our own machine
-        connection = http.client.HTTPSConnection(host, settings.port, timeout=ASK_WITHIN_S, context=trusting)
-    else:
-        connection = http.client.HTTPConnection(host, settings.port, timeout=ASK_WITHIN_S)
-    try:
-        connection.request("GET", settings.url_prefix.rstrip("/") + "/readyz", headers={"Authorization": f"Bearer {token}"})
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+class ServingCheck:
+    """Whether the web app says that it can serve. Asked again and again, it sends a request and later looks for its answer,
+    so that whoever asks never waits for a server that is still starting.
+    """
+
+    def __init__(self, listener: Listener, token: str) -> None:
+        self._settings = listener.settings
+        self._request = (
+            f"GET {listener.settings.url_prefix.rstrip('/')}/readyz HTTP/1.1\r\nHost: {_in_url(_reachable(listener.settings.host))}\r\n"
+            f"Authorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        ).encode()
+        self._pending: socket.socket | None = None
+        self._given_up_at = 0.0
+
+    def __call__(self) -> bool:
+        try:
+            return self._has_answered() if self._pending else self._ask()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            if time.monotonic() > self._given_up_at:
+                self._drop()
+        except OSError:
+            self._drop()
         return False
-    finally:
-        connection.close()
+
+    def _ask(self) -> bool:
+        opened = socket.create_connection((_reachable(self._settings.host), self._settings.port), CONNECT_WITHIN_S)
+        self._pending, self._given_up_at = opened, time.monotonic() + ANSWER_WITHIN_S
+        if self._settings.tls_certfile:
+            trusting = ssl._create_unverified_context()  # noqa: S323 - our own certificate, on our own machine
+            self._pending = trusting.wrap_socket(opened)
+        self._pending.sendall(self._request)
+        self._pending.setblocking(False)
+        return False
+
+    def _has_answered(self) -> bool:
+        assert self._pending is not None  # noqa: S101 - for the type checker
+        status = self._pending.recv(12)  # HTTP/1.1 200
+        self._drop()
+        return status.endswith(b" 200")
+
+    def _drop(self) -> None:
+        if self._pending is not None:
+            self._pending.close()
+        self._pending = None
 
 
 def _reachable(host: str) -> str:

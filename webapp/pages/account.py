@@ -9,7 +9,7 @@ from clusterstate.query import BadQuery, NotFound
 from webapp import background
 from webapp.auth import caller, give_sign_in
 from webapp.parts import parts
-from webapp.preferences import THEMES, preferences, save_preferences, time_zones
+from webapp.preferences import THEMES, preferences, save_preferences
 from webapp.responses import html, redirect_to
 from webapp.roles import VIEWER, Caller, role_named
 from webapp.scope import href
@@ -83,7 +83,6 @@ def _page(status: int = 200, **more: str) -> Response:
         user=parts().auth.journal.user(who.name),
         preferences=preferences(),
         themes=THEMES,
-        time_zones=time_zones(),
         tokens=[token for token in tokens if token.is_live(now)],
         roles=_roles(who),
         expiry_days=EXPIRY_DAYS,

@@ -12,6 +12,7 @@ from webapp.parts import Parts, parts
 from webapp.responses import json_response
 
 PROJECTOR_SILENT_S = 15.0
+REDIS_IS_AWAY = {"part": "redis", "reason": "Redis does not answer: nobody can sign in, probes and changes wait."}
 
 
 def show_alive() -> Response:
@@ -24,7 +25,9 @@ def show_alive() -> Response:
 def show_ready() -> Response:
     """200 when pages can be served and people can sign in, else 503 with the reasons."""
     found = parts()
-    reasons = background.run(lambda: list(_reasons(found)))
+    # Redis is asked here and not in the background: a connection belongs to the event loop that opened it.
+    reasons = [] if found.redis_is_reachable() else [REDIS_IS_AWAY]
+    reasons += background.run(lambda: list(_reasons(found)))
     body: dict[str, Any] = {"status": "not ready" if reasons else "ready", "reasons": reasons, "request_id": g.get("request_id")}
     response = json_response(body, 503 if reasons else 200)
     if reasons:
@@ -35,8 +38,6 @@ def show_ready() -> Response:
 def _reasons(found: Parts) -> list[dict[str, str]]:
     reasons: list[dict[str, str]] = []
     now = found.now()
-    if not found.redis_is_reachable():
-        reasons.append({"part": "redis", "reason": "Redis does not answer: nobody can sign in, probes and changes wait."})
     try:
         if not found.auth.journal.has_users():
             reasons.append({"part": "journal", "reason": "There are no users yet."})

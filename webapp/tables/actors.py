@@ -32,7 +32,7 @@ ACTORS = Table(
             help="From its start until its end, or until now.",
         ),
         Column("job_id", "Job", cell="job_link", sort="asc", filter="id", alias=("job",)),
-        Column("pid", "PID", cell="number", sort="asc", filter="number", numeric=True),
+        Column("pid", "PID", cell="text", sort="asc", filter="number", numeric=True),
         Column("node_id", "Node", cell="node_link", filter="id", alias=("node",), carry=("ip",)),
         Column("ip", "IP", cell="code", sort="asc", filter="text", hidden=True),
         Column("worker_id", "Worker", cell="worker_link", filter="id", alias=("worker",), hidden=True),

@@ -36,7 +36,7 @@ JOBS = Table(
         Column("duration_ms", "Duration", cell="uptime", sort="desc", numeric=True, carry=("start_time_ms", "end_time_ms")),
         Column("start_time_ms", "Started", cell="time", sort="desc", filter="time", alias=("started",)),
         Column("end_time_ms", "Ended", cell="time", sort="desc", filter="time", alias=("ended",)),
-        Column("driver_pid", "Driver PID", cell="number", filter="number", numeric=True, alias=("pid",)),
+        Column("driver_pid", "Driver PID", cell="text", filter="number", numeric=True, alias=("pid",)),
         Column("driver_ip", "Driver IP", cell="code", filter="text", hidden=True, alias=("ip",)),
         Column("driver_node_id", "Driver node", cell="node_link", filter="id", hidden=True, alias=("node",)),
         Column("driver_exit_code", "Exit code", cell="number", filter="number", numeric=True, hidden=True),

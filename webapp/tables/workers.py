@@ -27,7 +27,7 @@ WORKERS = Table(
         Column("worker_id", "Worker", cell="worker_link", filter="id", searched=True, alias=("worker", "id")),
         Column("is_alive", "State", cell="alive", sort="desc", filter="bool", alias=("alive",)),
         Column("worker_type", "Type", cell="code", sort="asc", filter="text", alias=("type",)),
-        Column("pid", "PID", cell="number", sort="asc", filter="number", numeric=True),
+        Column("pid", "PID", cell="text", sort="asc", filter="number", numeric=True),
         Column("ip", "IP", cell="code", filter="text", hidden=True),
         Column("node_id", "Node", cell="node_link", filter="id", alias=("node",), carry=("ip",)),
         Column("current_job_id", "Job", cell="job_link", sort="asc", filter="id", alias=("job", "job_id")),

@@ -42,9 +42,8 @@ class Actors:
         before = await self._watch.store.run(alive)
         rows = await self._watch.gcs.all_actors()
         dead_before: set[str] = set()
-        await self._watch.store.record(ACTORS, self._decoded(rows, before, dead_before), self._watch.now())
+        await self._watch.store.record(ACTORS, self._decoded(rows.by("end_time"), before, dead_before), self._watch.now())
         await self._resolve(before - self.live - dead_before)
-        await self._watch.store.run(lambda writer: writer.order_dead(ACTORS))
         await self.trim()
         self._watch.sources.unreadable("actors", rows.unreadable)
 

@@ -14,7 +14,6 @@ from workers.collectors.cluster_jobs import Jobs
 from workers.collectors.cluster_nodes import Nodes
 from workers.collectors.cluster_polls import Poll
 from workers.collectors.cluster_status import Status
-from workers.collectors.cluster_store import StoreAway
 from workers.collectors.cluster_watch import Watch
 from workers.collectors.cluster_workers import Workers
 from workers.sources.gcs import GcsUnimplemented
@@ -25,7 +24,7 @@ NODES_EVERY_S = 10.0
 ACTORS_REPAIRED_EVERY_S = 30.0
 FULL_EVERY_S = 30.0
 """Without pubsub: how often all actors are listed anew, at least; an actor that lived shorter than a poll is only found there."""
-TRIM_EVERY_S = 2.0
+TRIM_EVERY_S = 5.0
 LIVE_SHARE = 0.01
 FOLLOWED = ("actors", "jobs", "nodes", "workers")
 PUBLISHED_OF = {"actor_message": "actors", "node_info_message": "nodes", "worker_delta_message": "workers", "job_message": "jobs"}
@@ -44,7 +43,7 @@ class Following:
         self.groups = PlacementGroups(watch)
         self.status = Status(watch, self.nodes)
         self.polls = self._polls()
-        self.is_complete = False  # the snapshot is written
+        self.complete = asyncio.Event()  # the snapshot is written
         self._inbox = Inbox()
         self._subscription = None if only_polled else Subscription(watch.gcs)
         self._touched = {kind: getattr(self, name).touched for kind, name in PUBLISHED_OF.items() if name != "jobs"}
@@ -55,8 +54,10 @@ class Following:
         return () if self._subscription is None else FOLLOWED
 
     @property
-    def unreadable_messages(self) -> int:
-        return 0 if self._subscription is None else self._subscription.unreadable
+    def unreadable(self) -> str | None:
+        """A sentence about messages that could not be decoded and were left out."""
+        count = 0 if self._subscription is None else self._subscription.unreadable
+        return f"{count} published messages cannot be read and are not shown." if count else None
 
     async def run(self) -> None:
         """Until something is lost: raises GcsError, StoreAway or SessionChanged. Leaves no task behind."""
@@ -64,7 +65,7 @@ class Following:
         if self._subscription is not None:
             try:
                 await self._subscription.subscribe()
-                work.append(self._receive(self._subscription))
+                work += [self._receive(self._subscription), self.watch.gcs.watch_connection()]
             except GcsUnimplemented as problem:
                 self.only_polled, self._subscription = str(problem), None
                 self.polls = self._polls()
@@ -72,11 +73,15 @@ class Following:
 
     async def _snapshot_then_poll(self) -> None:
         self._inbox.drop()
-        for snapshot in (self.nodes.snapshot, self.jobs.poll, self.jobs.order, self.actors.snapshot, self.workers.snapshot, self.groups.load):
+        for snapshot in (self.nodes.snapshot, self.jobs.snapshot, self.actors.snapshot, self.workers.snapshot, self.groups.load):
             await self._tolerant(snapshot())
-        self.is_complete = True
-        apart = self.watch.settings.poll_interval_s / (len(self.polls) or 1)  # not all in one moment
-        polls = (poll.run(self.watch.gcs, number * apart) for number, poll in enumerate(self.polls))
+        self.complete.set()
+        each = self.watch.settings.poll_interval_s
+        apart = each / len(self.polls)  # not all in one moment
+        polls = (
+            poll.run(self.watch.gcs, first_after_s=poll.every_s if poll.every_s > each else number * apart)
+            for number, poll in enumerate(self.polls)
+        )
         await run_together([*polls, self._flush(), self._trim()])
 
     async def _tolerant(self, snapshot: Awaitable[None]) -> None:
@@ -118,6 +123,8 @@ class Following:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
             await self.actors.trim_if_any_died()
+            for watched in (self.nodes, self.jobs, self.workers):
+                await watched.trim()
 
     def _polls(self) -> list[Poll]:
         each, live = self.watch.settings.poll_interval_s, self.only_polled is None
@@ -130,7 +137,7 @@ class Following:
             Poll("nodes", self.nodes.list, NODES_EVERY_S if live else each, ("GetAllNodeInfo",)),
             Poll("actors", self.actors.repair, ACTORS_REPAIRED_EVERY_S if live else each, (states,), share=LIVE_SHARE),
         ]
-        return polls if live else [*polls, Poll("all_actors", self.actors.snapshot, FULL_EVERY_S, (states,))]
+        return polls if live else [*polls, Poll("actors", self.actors.snapshot, FULL_EVERY_S, (states,))]
 
 
 async def run_together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -142,6 +149,3 @@ async def run_together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-__all__ = ["Following", "StoreAway", "run_together"]

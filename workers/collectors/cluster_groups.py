@@ -37,7 +37,7 @@ class PlacementGroups:
         started = self._watch.now()
         rows = await self._watch.gcs.all_placement_groups()
         changed = [group for group in map(placement_group_of, self._seen.changed(rows)) if group.placement_group_id]
-        listed = set(rows.ids("placement_group_id"))
+        listed = {message.placement_group_id.hex() for message in rows}
         gone = sorted(self.present - listed)
         if changed or gone:
             await self._watch.store.run(lambda writer: self._write(writer, changed, gone))

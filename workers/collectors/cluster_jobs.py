@@ -61,15 +61,14 @@ class Jobs:
             await self._list_submissions()
         records = await self._read_submissions(named & self.keys.keys())
         await self._write(drivers, records, [])
-        await self.trim()
 
     async def trim(self) -> None:
         limit = self._watch.settings.max_finished_jobs
         await self._watch.store.run(lambda writer: writer.trim_dead(JOBS, limit, self._watch.now()))
 
-    async def order(self) -> None:
-        """After the first poll: the finished in the order of their end."""
-        await self._watch.store.run(lambda writer: writer.order_dead(JOBS))
+    async def snapshot(self) -> None:
+        """The first poll asks for everything."""
+        await self.poll()
         await self.trim()
 
     @property
@@ -108,7 +107,7 @@ class Jobs:
         for driver in sorted(drivers, key=lambda job: job.job_id or ""):
             self._put_driver(rows, driver)
         now = self._watch.now()
-        writer.record(JOBS, rows.changed.values(), now)
+        writer.record(JOBS, sorted(rows.changed.values(), key=lambda job: job.end_time_ms or 0), now)
         forgotten = [self._key_of(submission_id) for submission_id in gone] + rows.forgotten
         if forgotten:
             writer.forget(JOBS, forgotten, now)

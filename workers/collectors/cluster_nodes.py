@@ -39,14 +39,14 @@ class Nodes:
 
         self.live |= await self._watch.store.run(alive)
         await self.list()
-        await self._watch.store.run(lambda writer: writer.order_dead(NODES))
+        await self.trim()
 
     async def list(self) -> None:
         """All nodes that the GCS lists: 7 ms at 300."""
         started = self._watch.now()
         with self.touched.watched() as newer:
             rows = await self._watch.gcs.all_nodes()
-            nodes = [node for node in map(node_of, rows) if node.node_id]
+            nodes = [node for node in map(node_of, rows.by("end_time_ms")) if node.node_id]
         listed = {node.node_id for node in nodes}
         current = [node for node in nodes if node.node_id not in newer]
         gone = self.live - listed - newer
@@ -68,13 +68,16 @@ class Nodes:
 
         await self._watch.store.run(merge)
 
+    async def trim(self) -> None:
+        limit = self._watch.settings.max_dead_nodes
+        await self._watch.store.run(lambda writer: writer.trim_dead(NODES, limit, self._watch.now()))
+
     def _write(self, writer: SessionWriter, nodes: Sequence[Node], gone: Sequence[str]) -> None:
         lost = [lost_node(node) for node in writer.get(NODES, gone) if node is not None] if gone else []
         now = self._watch.now()
         for node in [*nodes, *lost]:
             self._note(node)
         writer.record(NODES, [*nodes, *lost], now)
-        writer.trim_dead(NODES, self._watch.settings.max_dead_nodes, now)
 
     def _note(self, node: Node) -> None:
         if node.state != "DEAD":

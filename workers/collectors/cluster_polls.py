@@ -89,7 +89,7 @@ class Sources:
         return news, min(self.as_of[name] for name in news)
 
     def reports(self, polls: Iterable[Poll], followed: Iterable[str]) -> list[SourceReport]:
-        asked = {poll.resource: poll for poll in polls}
+        asked = {poll.resource: poll for poll in reversed(list(polls))}  # of two for one resource the first counts
         live = set(followed)
         reports = []
         for name in sorted(live | asked.keys()):

@@ -26,7 +26,8 @@ async def identify(client: GcsClient, cluster: str, has_token: bool) -> Identity
     session = await client.kv_get("session", "session_name")
     if not session:
         raise GcsError(f"The GCS at {client.address} has no session yet: the cluster is starting.")
-    metadata = metadata_of(cluster, session.decode("utf-8", "backslashreplace"), client.address, await client.kv_get("cluster", "CLUSTER_METADATA"))
+    record = await client.kv_get("cluster", "CLUSTER_METADATA")
+    metadata = metadata_of(cluster, session.decode("utf-8", "backslashreplace"), client.address, record)
     metadata = replace(
         metadata,
         cluster_id=await client.cluster_id(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,10 +33,12 @@ class Store:
         self.writer: SessionWriter | None = None
         self._redis = client
         self._lease = lease
+        self._is_closing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Stops: a batch that is being written is finished, the rest is not begun."""
+        self._is_closing = True
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def run(self, what: Callable[[SessionWriter], T]) -> T:
@@ -47,9 +49,12 @@ class Store:
         return await self._in_thread(lambda: what(writer))
 
     async def open(self, metadata: ClusterMetadata, now: float) -> None:
-        """Makes this session the cluster's current one, and ends the one before."""
+        """Makes this session the cluster's current one, and ends the one before. Again after a loss of Redis' data."""
 
         def start() -> SessionWriter:
+            if self.writer is not None and self.writer.session == metadata.session:
+                self.writer.begin(metadata)  # knows whether what it wrote was lost
+                return self.writer
             before = current_session(self._redis, self.cluster)
             if before is not None and before != metadata.session:
                 reason = f"A new session, {metadata.session}, runs at {metadata.gcs_address}."
@@ -79,10 +84,16 @@ class Store:
 
     async def record(self, resource: Resource, rows: Iterable[Any], now: float) -> int:
         """Rows to keep. They may be decoded while they are written: `rows` is walked in the store's thread."""
-        return await self.run(lambda writer: writer.record(resource, rows, now))
+        return await self.run(lambda writer: writer.record(resource, self._until_closing(rows), now))
 
     async def is_known(self) -> bool:
         return await self.run(lambda writer: writer.is_known())
+
+    def _until_closing(self, rows: Iterable[T]) -> Iterator[T]:
+        for row in rows:
+            if self._is_closing:
+                raise StoreAway("Raydeck is stopping.")
+            yield row
 
     async def _in_thread(self, what: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

@@ -34,10 +34,9 @@ class Workers:
         with self.touched.watched() as newer:
             rows = await self._watch.gcs.all_workers()
         seen: set[str] = set()
-        await self._watch.store.record(WORKERS, self._noted(rows, seen), self._watch.now())
+        await self._watch.store.record(WORKERS, self._noted(rows.by("end_time_ms"), seen), self._watch.now())
         await self._resolve(before - seen - newer)
-        await self._watch.store.run(lambda writer: writer.order_dead(WORKERS))
-        await self._trim()
+        await self.trim()
         self._watch.sources.unreadable("workers", rows.unreadable)
 
     async def poll(self) -> None:
@@ -57,7 +56,6 @@ class Workers:
     async def apply(self, published: Iterable[tuple[str, Any]]) -> None:
         """Published deaths: `WorkerDeltaData` names worker and node alone."""
         await self._resolve({message.worker_id.hex() for _, message in published})
-        await self._trim()
 
     def _noted(self, rows: Iterable[Any], seen: set[str], newer: set[str] = frozenset()) -> Iterator[Worker]:  # type: ignore[assignment]
         for message in rows:
@@ -107,6 +105,6 @@ class Workers:
             self._note(worker)
         writer.record(WORKERS, rows, self._watch.now())
 
-    async def _trim(self) -> None:
+    async def trim(self) -> None:
         limit = self._watch.settings.max_dead_workers
         await self._watch.store.run(lambda writer: writer.trim_dead(WORKERS, limit, self._watch.now()))

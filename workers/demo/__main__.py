@@ -65,4 +65,6 @@ def _stand_in_for(child: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    os._exit(exit_code)  # all is cleared up; Ray's own exit hooks would look for its processes for two more seconds

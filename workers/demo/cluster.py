@@ -14,7 +14,7 @@ HEAD: dict[str, Any] = {
 }
 SECOND: dict[str, Any] = {
     "num_cpus": 1,
-    "resources": {"camera": 1},
+    "resources": {"camera": 2},
     "labels": {"zone": "b", "disk": "hdd", "team": "vision"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_BACKOFF_S = 60.0
+MAX_LOG_BYTES = 4_000_000
 STEADY_S = 60.0  # one that ran this long was well
 
 
@@ -28,6 +30,8 @@ class Driver:
         """Start it when its time has come; note when it has ended. Never waits."""
         if self.process is not None and self.process.poll() is not None:
             self._note_end(now)
+        if self.process is not None and self._log(folder).stat().st_size > MAX_LOG_BYTES:
+            os.truncate(self._log(folder), 0)  # it is appended to, so it grows on from here
         due_at = begun_at + self.first_at_s if self.next_at is None else self.next_at
         if self.process is None and now >= due_at:
             self._start(now, environment, folder)
@@ -50,9 +54,11 @@ class Driver:
         self.next_at = now + max(self.pause_s, backoff_s)
         self.process = None
 
+    def _log(self, folder: Path) -> Path:
+        return folder / "log" / f"{self.module.rpartition('.')[2]}.log"
+
     def _start(self, now: float, environment: Mapping[str, str], folder: Path) -> None:
-        name = self.module.rpartition(".")[2]
-        with (folder / "log" / f"{name}.log").open("wb") as log:
+        with self._log(folder).open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module],
                 env=dict(environment),
@@ -67,7 +73,6 @@ class Driver:
 def all_drivers() -> list[Driver]:
     """Few: each is a process of 46 MB."""
     return [
-        Driver("workers.demo.workload.residents"),
-        Driver("workers.demo.workload.submissions", first_at_s=1.0),
+        Driver("workers.demo.workload.platform"),
         Driver("workers.demo.workload.crash", first_at_s=25.0, pause_s=1800.0),
     ]

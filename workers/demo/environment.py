@@ -29,7 +29,8 @@ def prepare_folder(folder: Path) -> Path:
         if part == folder or part.name.startswith("raydeck-"):  # /tmp itself is everybody's
             part.mkdir(mode=0o700, exist_ok=True)
             check_private_dir(part)
-    shutil.rmtree(folder / "ray", ignore_errors=True)
+    for name in ("ray", "log"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("home", "log"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     return folder
@@ -51,7 +52,7 @@ def demo_environment(folder: Path, token: bool, given: Mapping[str, str]) -> dic
         RAY_prestart_worker_first_driver="0",
         RAY_enable_worker_prestart="0",
         RAY_num_workers_soft_limit="1",
-        RAY_idle_worker_killing_time_threshold_ms="20000",
+        RAY_idle_worker_killing_time_threshold_ms="6000",
         RAY_record_task_actor_creation_sites="1",
         RAY_JOB_START_TIMEOUT_SECONDS="31536000",  # the job that waits for ever is to stay PENDING
     )

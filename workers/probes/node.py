@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from clusterstate.hosts import boot_id
 from workers.probes.running import running
@@ -27,9 +29,14 @@ def check_node(node_id: str) -> dict[str, object]:
         "time": time.time(),
         "versions": {name: _version(name) for name in ("raydeck", "ray", "redis", "rq")} | {"python": platform.python_version()},
         "system": platform.platform(),
-        "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
+        "programs": {name: _is_installed(name) for name in PROGRAMS},
         "can_read_other_users": os.geteuid() == 0,
     }
+
+
+def _is_installed(program: str) -> bool:
+    """Beside our own Python (where wheels put programs) or on PATH."""
+    return shutil.which(program, path=str(Path(sys.executable).parent)) is not None or shutil.which(program) is not None
 
 
 def _version(distribution: str) -> str | None:

@@ -107,6 +107,18 @@ class GcsClient:
         else:
             self._channel = grpc.aio.secure_channel(address, credentials.tls, options=CHANNEL_OPTIONS)
 
+    async def watch_connection(self) -> None:
+        """Waits until the connection breaks, then raises GcsUnreachable.
+
+        A call that waits for a new connection would reach another GCS process and never learn that it is another.
+        """
+        state = self._channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
+            state = self._channel.get_state(try_to_connect=True)
+        await self._channel.wait_for_state_change(state)
+        raise GcsUnreachable(f"The connection to the GCS at {self.address} broke.")
+
     async def close(self) -> None:
         await self._channel.close(grace=None)
 
@@ -168,9 +180,7 @@ class GcsClient:
 
     async def all_jobs(self) -> Rows:
         """Both skips: without them the GCS asks every driver and reads the KV for each job."""
-        return await self.rows(
-            "GetAllJobInfo", "job_info_list", skip_submission_job_info_field=True, skip_is_running_tasks_field=True
-        )
+        return await self.rows("GetAllJobInfo", "job_info_list", skip_submission_job_info_field=True, skip_is_running_tasks_field=True)
 
     async def all_actors(self) -> Rows:
         """Every actor that the GCS remembers, dead ones of finished jobs too. 42 MB and 1 s of GCS time at 100,000."""

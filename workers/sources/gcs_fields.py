@@ -18,6 +18,9 @@ MAX_DEPTH = 32
 MAX_INT = 2**63 - 1  # what SQLite and JSON readers can hold
 
 
+_enum_names: dict[tuple[type[Any], str, int], str] = {}
+
+
 def text(message: Any, name: str) -> str | None:
     """A string field; None when empty."""
     return clipped(getattr(message, name, "")) or None
@@ -64,8 +67,12 @@ def port(message: Any, name: str) -> int | None:
 def enum_name(message: Any, name: str) -> str:
     """The name of an enum field's value; UNKNOWN(17) for a number that the installed release does not know."""
     value = getattr(message, name)
-    descriptor = message.DESCRIPTOR.fields_by_name[name].enum_type
-    return enum_value_name(descriptor, value)
+    known = _enum_names.get((type(message), name, value))
+    if known is None:
+        known = enum_value_name(message.DESCRIPTOR.fields_by_name[name].enum_type, value)
+        if len(_enum_names) < MAX_ENTRIES:  # numbers that no release knows could be many
+            _enum_names[type(message), name, value] = known
+    return known
 
 
 def enum_value_name(descriptor: Any, value: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from google.protobuf.message import Message
@@ -19,9 +19,15 @@ class BadRecord(ValueError):
 
 def records(raw: bytes, number: int) -> Iterator[bytes]:
     """The bytes of every length-delimited field `number` of the message `raw`, in order."""
+    for start, end in spans(raw, number):
+        yield raw[start:end]
+
+
+def spans(raw: bytes, number: int) -> Iterator[tuple[int, int]]:
+    """Where those bytes are."""
     for field, wire, start, end in _fields(raw):
         if field == number and wire == LENGTH_DELIMITED:
-            yield raw[start:end]
+            yield start, end
 
 
 def number_in(raw: bytes, number: int) -> int:
@@ -53,18 +59,22 @@ class Rows:
     def __iter__(self) -> Iterator[Any]:
         return self.where(lambda _: True)
 
-    def ids(self, name: str) -> Iterator[str]:
-        """An id of each row as hex, without parsing the row."""
-        number = field_number(self._row, name)
-        for record in records(self.raw, self._number):
-            yield b"".join(records(record, number)).hex()
+    def by(self, name: str) -> Iterator[Any]:
+        """The rows in the order of a number field, holding no more than their places. (Parsing twice is cheaper than walking.)"""
+        places = []
+        for start, end in spans(self.raw, self._number):
+            row = parse_or_none(self._row, self.raw[start:end])
+            places.append((getattr(row, name, 0), start, end))
+        places.sort()
+        return self._parsed((self.raw[start:end] for _, start, end in places), None)
 
     def where(self, wanted: Callable[[bytes], bool], failed: Callable[[bytes], None] | None = None) -> Iterator[Any]:
         """The rows whose bytes are wanted; `failed` hears of those that cannot be parsed."""
+        return self._parsed((record for record in records(self.raw, self._number) if wanted(record)), failed)
+
+    def _parsed(self, some: Iterable[bytes], failed: Callable[[bytes], None] | None) -> Iterator[Any]:
         self.unreadable = 0
-        for record in records(self.raw, self._number):
-            if not wanted(record):
-                continue
+        for record in some:
             row = parse_or_none(self._row, record)
             if row is None:
                 self.unreadable += 1

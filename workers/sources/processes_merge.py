@@ -72,9 +72,7 @@ def steady(before: Process | None, after: Process) -> Process:
 
 def _is_jitter(before: Process, after: Process) -> bool:
     same = replace(after, **{name: getattr(before, name) for name in TOLERANCES})
-    return same == before and all(
-        _is_close(getattr(before, name), getattr(after, name), *limits) for name, limits in TOLERANCES.items()
-    )
+    return same == before and all(_is_close(getattr(before, name), getattr(after, name), *limits) for name, limits in TOLERANCES.items())
 
 
 def _is_close(before: float | None, after: float | None, absolute: float, relative: float) -> bool:
@@ -93,9 +91,9 @@ def _row(
     fallback_id: str | None,
 ) -> Process:
     kind = _kind(reading, core)
-    is_actor = core is not None and core.actor_id is not None
     title = decode.TitleReading()
-    if kind == "WORKER":
+    is_actor = core.actor_id is not None if core is not None else known_class is not None
+    if kind == "WORKER" and (core is not None or is_actor):  # else ray::Counter may be a function or a class
         title = decode.decode_title(reading.title, is_actor, known_class, core is not None and core.tasks_running == 0)
     memory, busy = _on_gpus(reading.pid, gpus)
     return Process(

@@ -63,7 +63,7 @@ def decode_node_stats(reply: Any, at: float, limit: int) -> RayletReading:
         at=at,
         workers={worker.pid: worker for worker in workers if worker.pid},
         num_workers=reply.num_workers,
-        object_store_capacity_bytes=store.object_store_bytes_used + store.object_store_bytes_avail,
+        object_store_capacity_bytes=store.object_store_bytes_avail,  # all there is, whatever its name says: it does not shrink with use
         object_store_used_bytes=store.object_store_bytes_used,
         object_store_objects=store.num_local_objects,
         object_store_spilled_bytes=store.spilled_bytes_total,

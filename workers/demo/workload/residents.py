@@ -1,10 +1,10 @@
-"""The driver of what stays: actors in every state and placement groups in every state."""
+"""What stays: actors in every state and placement groups in every state."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +15,6 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from workers.demo.workload import tasks
 from workers.demo.workload.actors import Camera, Catalogue, Flaky, Passing
 from workers.demo.workload.colours import say
-from workers.demo.workload.joining import joined
 
 TICK_S = 1.0
 FALL_EVERY = 60  # ticks; each fall costs the start of a worker process, about 0.7 s of CPU
@@ -24,15 +23,13 @@ REMOVE_EVERY = 300
 SLOW_START_S = 4.0
 
 
-def run() -> None:
-    with joined("residents", purpose="actors and placement groups that stay"):
-        groups = make_groups()
-        residents = Residents(groups["pair"])
-        for tick in itertools.count():
-            residents.tick(tick)
-            if tick % REMOVE_EVERY == 5:
-                remove_one_group()
-            time.sleep(TICK_S)
+async def stay() -> None:
+    """For ever. What waits for the cluster waits in a thread."""
+    groups = await asyncio.to_thread(make_groups)
+    residents = await asyncio.to_thread(Residents, groups["pair"])
+    for tick in itertools.count():
+        await asyncio.to_thread(residents.tick, tick)
+        await asyncio.sleep(TICK_S)
 
 
 def make_groups() -> dict[str, PlacementGroup]:
@@ -84,6 +81,8 @@ class Residents:
             self.flaky.fall_over.remote()
         if tick % PASS_EVERY == 6:
             self.passing = WAYS_TO_DIE[(tick // PASS_EVERY) % len(WAYS_TO_DIE)]()
+        if tick % REMOVE_EVERY == 5:
+            remove_one_group()
 
     def _look_at_news(self) -> None:
         if self.news is None or ray.wait([self.news], timeout=0)[0]:
@@ -139,6 +138,3 @@ def dying_after_its_last_restart() -> Any:
 
 
 WAYS_TO_DIE: tuple[Callable[[], Any], ...] = (killed, failing_to_start, going_out_of_scope, leaving, dying_after_its_last_restart)
-
-if __name__ == "__main__":
-    run()

@@ -19,6 +19,7 @@ from workers.demo.workload.joining import joined_as_submitted
 TICK_S = 1.0
 LIFETIME_S = 6 * 3600.0  # then the job has succeeded, and the next one begins
 KEPT_RESULTS = 20
+ONE_AT_A_TIME = 1.0  # CPUs of a small task: the head node has room for one, so that one worker process does for all
 VANISH_EVERY = 300  # ticks; each costs the start of a worker process
 
 
@@ -38,32 +39,41 @@ def run(lifetime_s: float = LIFETIME_S) -> None:
 class Stream:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.results: deque[Any] = deque(maxlen=KEPT_RESULTS)
-        self.pending: deque[Any] = deque(maxlen=50)
-        self.resize = ray.remote(tasks.resize).options(num_cpus=1)  # one at a time, so that one process does for all
+        self.results: list[Any] = []
+        self.pending: deque[Any] = deque(maxlen=20)
+        self.summary: Any = None
+        self.resize = ray.remote(tasks.resize).options(num_cpus=ONE_AT_A_TIME)
         self.never = ray.remote(tasks.measure).options(name="measure_with_laser", resources={"laser": 1}).remote(99)
 
     def tick(self, tick: int) -> None:
-        for _ in range(3):
+        for _ in range(3 if is_done(self.results[-1:]) else 0):
             self.results.append(self.resize.remote(random.randrange(1_000, 800_000)))
-        if tick % 4 == 1:
-            self.pending.append(ray.remote(tasks.summarise).options(num_cpus=0.1).remote(3))
+        self.results = self.results[-KEPT_RESULTS:]
+        if tick % 4 == 1 and is_done([self.summary]):
+            self.summary = ray.remote(tasks.summarise).options(num_cpus=0, resources={"ssd": 1}).remote(3)
         if tick % 10 == 3:
             tries_file = str(self.folder / f"tries-{tick}")
-            self.pending.append(ray.remote(tasks.unreliable).options(max_retries=3, retry_exceptions=True, num_cpus=0.1).remote(tries_file))
+            self.pending.append(
+                ray.remote(tasks.unreliable).options(max_retries=3, retry_exceptions=True, num_cpus=ONE_AT_A_TIME).remote(tries_file)
+            )
         if tick % 10 == 7:
             self._run_broken(tick)
         if tick % VANISH_EVERY == 20:
-            self.pending.append(ray.remote(tasks.vanishing).options(max_retries=0, num_cpus=0.1).remote())
+            self.pending.append(ray.remote(tasks.vanishing).options(max_retries=0, num_cpus=ONE_AT_A_TIME).remote())
         if tick % 30 == 29:
             say("INFO", f"{tick + 1} rounds, {len(self.results)} pictures kept")
 
     def _run_broken(self, tick: int) -> None:
         try:
-            ray.get(ray.remote(tasks.broken).options(num_cpus=0.1, max_retries=0).remote(tick), timeout=10)
+            ray.get(ray.remote(tasks.broken).options(num_cpus=ONE_AT_A_TIME, max_retries=0).remote(tick), timeout=10)
         except (tasks.SensorError, ray.exceptions.GetTimeoutError):
             if tick % 60 == 7:
                 say_traceback("a calibration failed")
+
+
+def is_done(refs: list[Any]) -> bool:
+    """On a slow machine nothing piles up, which would also mean more worker processes."""
+    return len(ray.wait(refs, timeout=0)[0]) == len(refs) if refs and refs[0] is not None else True
 
 
 if __name__ == "__main__":

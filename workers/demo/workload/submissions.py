@@ -1,4 +1,4 @@
-"""The driver that submits jobs, through the job manager of Ray's own dashboard, so that there is one in every state.
+"""Submitting jobs, through the job manager of Ray's own dashboard, so that there is one in every state.
 
 It also watches over them as the dashboard would; when it is started again it takes over the jobs of its last run.
 """
@@ -15,8 +15,6 @@ from typing import Any
 
 import ray
 from ray.dashboard.modules.job.job_manager import JobManager
-
-from workers.demo.workload.joining import joined
 
 BETWEEN_S = 600.0  # six jobs an hour
 FIRST_BETWEEN_S = 4.0
@@ -46,11 +44,6 @@ ENDING = (
     Submitted("price-import", "report import", {"team": "finance", "ticket": "OPS-1234"}),
     Submitted("clean-up", "report clean-up", {"team": "platform"}, stop=True),
 )
-
-
-def run() -> None:
-    with joined("submissions", purpose="submits the demo's jobs"):
-        asyncio.run(submit_for_ever())
 
 
 async def submit_for_ever() -> None:
@@ -104,7 +97,3 @@ async def forget_oldest(manager: Any) -> None:
     ]
     for _, submission_id in sorted(ended)[:-KEPT_JOBS]:
         await manager.delete_job(submission_id)
-
-
-if __name__ == "__main__":
-    run()

@@ -1,0 +1,104 @@
+"""What of a cluster needs somebody, in sentences, worst first; each leads to where it can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterstate import model
+from clusterstate.query import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, Condition
+from clusterstate.store.reader import Freshness, SessionReader
+from clusterstate.store.sqlite_reading import DeadlinePassed
+
+RECENT_S = 3600.0
+ALMOST_FULL_PERCENT = 90.0
+NAMED_NODES = 3
+MEANT_TO_END = ("RAY_KILL", "OUT_OF_SCOPE", "REF_DELETED", "INTENDED", "NORMAL", "CREATOR_EXITED", "OWNER_DIED")
+"""Parts of the names of death causes that are nobody's fault."""
+
+BAD, WARNING, NOTE = "bad", "warning", "note"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One thing to look at. `endpoint` and `arguments` make its link."""
+
+    level: str  # bad, warning, note
+    text: str
+    endpoint: str
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+def find_attention(reader: SessionReader, stats: Sequence[model.NodeStats], freshness: Freshness, now: float) -> list[Attention]:
+    """Everything that needs somebody now or did within the last hour."""
+    recently = int((now - RECENT_S) * 1000)
+    found: list[Attention] = []
+    for part in (_source(reader), _nodes(reader, freshness, recently), _hosts(stats), _work(reader, recently)):
+        try:
+            found += part
+        except DeadlinePassed:
+            found.append(Attention(NOTE, "Some checks took too long and were left out.", "overview"))
+    return sorted(found, key=lambda one: (BAD, WARNING, NOTE).index(one.level))
+
+
+def _source(reader: SessionReader) -> Iterator[Attention]:
+    report = reader.collector()
+    if report is None:
+        return
+    if not report.gcs_reachable:
+        yield Attention(BAD, "The GCS cannot be reached: what is shown is what was last known.", "cluster_info")
+    for problem in report.problems[:NAMED_NODES]:
+        yield Attention(WARNING, problem, "cluster_info")
+
+
+def _nodes(reader: SessionReader, freshness: Freshness, recently: int) -> Iterator[Attention]:
+    died = _count(reader, NODES, Condition("state", "is", "DEAD"), Condition("end_time_ms", "ge", recently))
+    if died:
+        yield Attention(BAD, f"{_many(died, 'node')} died within the last hour.", "nodes", {"state": "DEAD"})
+    if freshness.partial:
+        silent = len(freshness.partial)
+        yield Attention(NOTE, f"{_many(silent, 'node')} cannot be measured: {freshness.partial[0].reason}.", "nodes")
+
+
+def _hosts(stats: Sequence[model.NodeStats]) -> Iterator[Attention]:
+    kinds = (
+        ("memory", "memory_used_bytes", "memory_total_bytes"),
+        ("disk", "disk_root_used_bytes", "disk_root_total_bytes"),
+        ("object store", "object_store_used_bytes", "object_store_capacity_bytes"),
+    )
+    for name, used, total in kinds:
+        full = [one for one in stats if _percent(getattr(one, used), getattr(one, total)) >= ALMOST_FULL_PERCENT]
+        if full:
+            named = ", ".join(one.hostname or one.node_id[:8] for one in full[:NAMED_NODES])
+            more = f" and {len(full) - NAMED_NODES} more" if len(full) > NAMED_NODES else ""
+            yield Attention(WARNING, f"The {name} of {named}{more} is over {ALMOST_FULL_PERCENT:.0f} % full.", "nodes")
+
+
+def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
+    failed = _count(reader, JOBS, Condition("status", "is", "FAILED"), Condition("end_time_ms", "ge", recently))
+    if failed:
+        yield Attention(BAD, f"{_many(failed, 'job')} failed within the last hour.", "jobs", {"status": "FAILED"})
+    crashed = [Condition("death_cause", "lacks", part) for part in MEANT_TO_END]
+    dead = _count(reader, ACTORS, Condition("state", "is", "DEAD"), Condition("end_time_ms", "ge", recently), *crashed)
+    if dead:
+        yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error within the last hour.", "actors", {"state": "DEAD"})
+    for state, words in (("PENDING_CREATION", "wait to be placed"), ("RESTARTING", "are restarting")):
+        waiting = _count(reader, ACTORS, Condition("state", "is", state))
+        if waiting:
+            yield Attention(NOTE, f"{_many(waiting, 'actor')}: {words}.", "actors", {"state": state})
+    pending = _count(reader, PLACEMENT_GROUPS, Condition("state", "is", "PENDING"))
+    if pending:
+        yield Attention(WARNING, f"{_many(pending, 'placement group')} cannot be placed now.", "placement_groups", {"state": "PENDING"})
+
+
+def _count(reader: SessionReader, view: Any, *conditions: Condition) -> int:
+    return reader.count(view, conditions)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}".replace(",", "\u202f")
+
+
+def _percent(used: int | None, total: int | None) -> float:
+    return 100 * used / total if used is not None and total else 0.0

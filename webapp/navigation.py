@@ -1,0 +1,44 @@
+"""The menu: which pages there are, where they stand, which key goes there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webapp.scope import has_page
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page of the menu. `letter` follows g on the keyboard; `within` are endpoints of pages below it."""
+
+    endpoint: str
+    label: str
+    letter: str
+    within: tuple[str, ...] = ()
+
+    def is_current(self, endpoint: str | None) -> bool:
+        """Whether a page belongs to this entry."""
+        return endpoint == self.endpoint or endpoint in self.within
+
+
+MENU: tuple[Entry, ...] = (
+    Entry("overview", "Overview", "o"),
+    Entry("jobs", "Jobs", "j", ("job",)),
+    Entry("actors", "Actors", "a", ("actor",)),
+    Entry("nodes", "Nodes", "n", ("node",)),
+    Entry("workers", "Workers", "w", ("worker",)),
+    Entry("placement_groups", "Placement groups", "p", ("placement_group",)),
+    Entry("cluster_info", "Cluster", "c"),
+)
+PARENTS: dict[str, tuple[str, str]] = {page: (entry.endpoint, entry.label) for entry in MENU for page in entry.within}
+"""Endpoint of a page about one thing → the list it belongs to, for breadcrumbs."""
+
+
+def menu() -> list[Entry]:
+    """The entries whose pages exist."""
+    return [entry for entry in MENU if has_page(entry.endpoint)]
+
+
+def parent_of(endpoint: str | None) -> tuple[str, str] | None:
+    """(endpoint, label) of the list a page belongs to."""
+    return PARENTS.get(endpoint or "")
