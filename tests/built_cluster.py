@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
@@ -28,6 +29,8 @@ from clusterstate.store.fleet_index import FleetIndex, session_file
 from clusterstate.store.projection import Projection
 from clusterstate.store.reader import SessionReader
 from clusterstate.store.writer import SessionWriter
+
+Row = TypeVar("Row")
 
 CLUSTER_RESOURCES = (NODES, NODE_RESOURCES, WORKERS, JOBS, ACTORS, PLACEMENT_GROUPS, STATUS, COLLECTOR)
 
@@ -106,8 +109,8 @@ class BuiltCluster:
         """Lets the index catch up, as the projector would."""
         now = time.time() if now is None else now
         self.projection.catch_up()
-        streams = self.projection.streams
-        reply: Any = self._redis.xread(dict(streams), count=10_000)
+        streams: Any = self.projection.streams
+        reply: Any = self._redis.xread(streams, count=10_000)
         entries = dict(reply)
         changes, samples = (entries.get(key, []) for key in streams)
         self.projection.apply(changes, samples, now)
@@ -123,7 +126,7 @@ class BuiltCluster:
         self.project(now)
         self.projection.seal(now)
 
-    def _with(self, resource: Resource, row_class: Any, defaults: dict[str, Any], fields: dict[str, Any]) -> Any:
+    def _with(self, resource: Resource, row_class: Callable[..., Row], defaults: dict[str, Any], fields: dict[str, Any]) -> Row:
         row = row_class(**{**defaults, **fields})
         self.with_rows(resource, row)
         return row

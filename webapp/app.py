@@ -149,17 +149,19 @@ def _templates(app: Flask) -> None:
     """What every template may use."""
     app.jinja_env.autoescape = True
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(href=href, has_page=has_page, menu=navigation.menu, parent_of=navigation.parent_of, all_time_zones=time_zones)
+    app.jinja_env.globals.update(
+        href=href, has_page=has_page, menu=navigation.menu, parent_of=navigation.parent_of, all_time_zones=time_zones
+    )
     formatting.register(app.jinja_env)
     app.context_processor(_context)
 
 
 def _context() -> dict[str, Any]:
-    """`caller` marks an answer as one person's, which keeps its fragment out of the cache; `role` does not."""
+    """`person` (a Caller or None) marks an answer as one person's, which keeps its fragment out of the cache; `role` does not."""
     settings = parts().settings
     who = caller_if_any() if g.get("host_is_checked") else None
     return {
-        "caller": LocalProxy(_caller_for_template),
+        "person": LocalProxy(_caller_for_template),
         "role": who.role if who else Role.PUBLIC,
         "Role": Role,
         "scope": current_scope(),

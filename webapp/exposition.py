@@ -6,8 +6,13 @@ import mmap
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from flask import Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from clusterstate.model import RoleCost
 from clusterstate.query import NotFound
@@ -65,80 +70,74 @@ class RequestCounts:
 def show_metrics() -> Response:
     """Prometheus text."""
     found = parts()
-    clusters = background.run(lambda: list(_clusters(found.fleet, found.now())))
-    costs = background.run(found.fleet.costs)
-    return Response("\n".join([*_requests(found.counts), *clusters, *_costs(costs), ""]), content_type=CONTENT_TYPE)
+    families = background.run(lambda: [*_requests(found.counts), *_clusters(found.fleet, found.now()), *_costs(found.fleet.costs())])
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(families))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE)
 
 
-def _requests(counts: RequestCounts) -> Iterator[str]:
-    rows = list(counts.read())
-    yield from _head("raydeck_http_requests_total", "counter", "Requests answered, by endpoint and class of status.")
-    for name, by_class, _, _ in rows:
+class _Families(Collector):
+    """Figures that were read already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _requests(counts: RequestCounts) -> Iterator[Metric]:
+    total = CounterMetricFamily(
+        "raydeck_http_requests", "Requests answered, by endpoint and class of status.", labels=("endpoint", "status")
+    )
+    took = HistogramMetricFamily("raydeck_http_request_seconds", "Time to answer, by endpoint.", labels=("endpoint",))
+    limits = [f"{bucket:g}" for bucket in BUCKETS_S] + ["+Inf"]
+    for name, by_class, by_bucket, seconds in counts.read():
         for word, number in zip(CLASSES, by_class, strict=True):
             if number:
-                yield f"raydeck_http_requests_total{_labels(endpoint=name, status=word)} {number:.0f}"
-    yield from _head("raydeck_http_request_seconds", "histogram", "Time to answer, by endpoint.")
-    for name, _, by_bucket, seconds in rows:
-        total = 0.0
-        for limit, number in zip((*(f"{b:g}" for b in BUCKETS_S), "+Inf"), by_bucket, strict=True):
-            total += number
-            yield f"raydeck_http_request_seconds_bucket{_labels(endpoint=name, le=limit)} {total:.0f}"
-        yield f"raydeck_http_request_seconds_sum{_labels(endpoint=name)} {seconds:.6f}"
-        yield f"raydeck_http_request_seconds_count{_labels(endpoint=name)} {total:.0f}"
+                total.add_metric((name, word), number)
+        took.add_metric((name,), list(zip(limits, accumulate(by_bucket), strict=True)), seconds)
+    yield total
+    yield took
 
 
-def _clusters(fleet: Fleet, now: float) -> Iterator[str]:
-    names = fleet.names()[:MAX_CLUSTERS]
-    yield from _head("raydeck_cluster_rows", "gauge", "Rows known of the cluster's current session, by resource.")
-    ages: list[str] = []
-    reachable: list[str] = []
-    for name in names:
+def _clusters(fleet: Fleet, now: float) -> Iterator[Metric]:
+    rows = GaugeMetricFamily("raydeck_cluster_rows", "Rows known of the cluster's current session.", labels=("cluster", "resource"))
+    ages = GaugeMetricFamily(
+        "raydeck_cluster_data_age_seconds", "Seconds since the resource was last known right.", labels=("cluster", "resource")
+    )
+    reachable = GaugeMetricFamily("raydeck_cluster_gcs_reachable", "Whether the GCS answers the collector.", labels=("cluster",))
+    for name in fleet.names()[:MAX_CLUSTERS]:
         try:
             reader = fleet.reader(name)
             for resource in COUNTED:
-                rows = sum(reader.group(resource, _state_column(resource.name)).values())
-                yield f"raydeck_cluster_rows{_labels(cluster=name, resource=resource.name)} {rows}"
+                rows.add_metric((name, resource.name), sum(reader.group(resource, _state_column(resource.name)).values()))
                 fresh = reader.freshness(resource.name, now=now)
                 if fresh.age_s is not None:
-                    ages.append(f"raydeck_cluster_data_age_seconds{_labels(cluster=name, resource=resource.name)} {fresh.age_s:.3f}")
+                    ages.add_metric((name, resource.name), fresh.age_s)
             report = reader.collector()
             if report is not None:
-                reachable.append(f"raydeck_cluster_gcs_reachable{_labels(cluster=name)} {int(report.gcs_reachable)}")
+                reachable.add_metric((name,), int(report.gcs_reachable))
         except (IndexMissing, NotFound):
             continue
-    yield from _head("raydeck_cluster_data_age_seconds", "gauge", "Seconds since the resource was last known right.")
-    yield from ages
-    yield from _head("raydeck_cluster_gcs_reachable", "gauge", "Whether the cluster's GCS answers the collector.")
-    yield from reachable
+    yield from (rows, ages, reachable)
 
 
-def _costs(costs: Sequence[RoleCost]) -> Iterator[str]:
-    for metric, kind, help_text, field in (
-        ("raydeck_role_pss_bytes", "gauge", "Memory of Raydeck's own processes.", "pss_bytes"),
-        ("raydeck_role_cpu_percent", "gauge", "CPU of Raydeck's own processes, percent of one core.", "cpu_percent"),
-        ("raydeck_role_restarts_total", "counter", "Restarts of Raydeck's own processes.", "restarts"),
-    ):
-        yield from _head(metric, kind, help_text)
-        for cost in costs:
-            value = getattr(cost, field)
+def _costs(costs: Sequence[RoleCost]) -> Iterator[Metric]:
+    labels = ("role", "host", "pid")
+    memory = GaugeMetricFamily("raydeck_role_pss_bytes", "Memory of Raydeck's own processes.", labels=labels)
+    cpu = GaugeMetricFamily("raydeck_role_cpu_percent", "CPU of Raydeck's own processes, percent of one core.", labels=labels)
+    restarts = CounterMetricFamily("raydeck_role_restarts", "Restarts of Raydeck's own processes.", labels=labels)
+    for cost in costs:
+        who = (cost.role, cost.host, str(cost.pid))
+        for family, value in ((memory, cost.pss_bytes), (cpu, cost.cpu_percent), (restarts, cost.restarts)):
             if value is not None:
-                yield f"{metric}{_labels(role=cost.role, host=cost.host, pid=str(cost.pid))} {value:g}"
+                family.add_metric(who, value)
+    yield from (memory, cpu, restarts)
 
 
 def _state_column(name: str) -> str:
     return {"jobs": "status", "workers": "is_alive"}.get(name, "state")
-
-
-def _head(name: str, kind: str, help_text: str) -> tuple[str, str]:
-    return f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"
-
-
-def _labels(**values: str) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def process_row(taken: Iterable[int], workers: int) -> int:

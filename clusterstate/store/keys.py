@@ -7,6 +7,8 @@ import binascii
 ROOT = b"rd"
 """First part of every key, so that other programs may share the database."""
 
+QUEUES = "rd:rq"
+"""Before all keys of RQ, so that it shares a database with others, and with another program's RQ."""
 CHANGES_MAXLEN = 20_000
 """Entries kept in a session's change stream; an index that is further behind is rebuilt."""
 SAMPLES_MAXLEN = 120_000

@@ -20,13 +20,11 @@ from redis.exceptions import ResponseError
 from clusterstate.loops import LOOPS
 from clusterstate.operations import OPERATIONS
 from clusterstate.probes import PROBES
+from clusterstate.store import keys
 from clusterstate.store.signing import is_signature, sign
 
-RQ_PREFIX = "rd:rq"
-"""Before all keys of RQ, so that it shares a database with others, and with another program's RQ."""
-
 _given_prefix = os.environ.get("RQ_KEY_PREFIX")
-os.environ["RQ_KEY_PREFIX"] = RQ_PREFIX  # RQ reads it when it is imported, and nowhere else
+os.environ["RQ_KEY_PREFIX"] = keys.QUEUES  # RQ reads it when it is imported, and nowhere else
 from rq import Queue, Worker  # noqa: E402
 from rq.defaults import RQ_KEY_PREFIX  # noqa: E402
 from rq.exceptions import DequeueTimeout, NoSuchJobError  # noqa: E402
@@ -39,7 +37,7 @@ if _given_prefix is None:
     del os.environ["RQ_KEY_PREFIX"]
 else:
     os.environ["RQ_KEY_PREFIX"] = _given_prefix
-if RQ_KEY_PREFIX != RQ_PREFIX:
+if RQ_KEY_PREFIX != keys.QUEUES:
     raise ImportError("rq was imported before clusterstate.store.safe_jobs, which sets its key prefix.")
 
 __all__ = ["JSONSerializer", "JobTimeoutException", "Refused", "SafeJob", "SafeQueue", "Worker", "build_job", "rq_now", "verify"]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from workers.demo import leftovers
-from workers.processes import read_stat
+from workers.processes import all_stats, read_stat
 
 pytestmark = pytest.mark.ray
 OBSERVER = Path(__file__).with_name("demo_observer.py")
@@ -114,6 +114,28 @@ def is_alive(process: tuple[int, int]) -> bool:
     return stat_now is not None and stat_now.start_ticks == process[1] and stat_now.state != "Z"
 
 
+def kill_second_raylet(demo: Demo) -> None:
+    """A node that came in its place must not make the end slower: Ray gives each a SIGTERM handler that drains."""
+    assert demo.keeper is not None
+
+    def raylets() -> list[int]:
+        return sorted(one.pid for one in all_stats() if demo.keeper and one.ppid == demo.keeper.pid and name_of(one.pid) == "raylet")
+
+    before = raylets()
+    os.kill(before[-1], signal.SIGKILL)
+    deadline = time.monotonic() + GENEROUS_S
+    while len(raylets()) != 2 or raylets() == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def test_the_ready_file_is_private_and_says_how_to_join(demo: Demo) -> None:
     assert stat.S_IMODE(demo.ready_file.stat().st_mode) == 0o600
     assert demo.ready["address"].startswith("127.0.0.1:")
@@ -143,6 +165,7 @@ def test_after_a_kill_the_next_start_sweeps_and_sigterm_leaves_nothing(demo: Dem
     assert not Path(first_session).exists()
 
     second = demo.processes()
+    kill_second_raylet(demo)
     seconds = demo.signal(signal.SIGTERM)
     assert demo.keeper is not None
     assert demo.keeper.returncode == 0

@@ -232,7 +232,7 @@ def test_a_poll_of_a_page_whose_sign_in_ended_leads_to_the_sign_in_page(anybody:
 
 
 def broken() -> None:
-    raise ValueError("secret-canary in /work/some/file.py")
+    raise ValueError("secret-canary in /srv/some/file.py")
 
 
 def unwritable() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workers.supervisor import Supervisor
 
 DISCOVER_EVERY_S = 1.0
+FIRST_ROWS_WITHIN_S = 20.0
 NO_CLUSTER = (
     "No Ray cluster runs here. Waiting for one: start it with `ray start --head`, name one with --address, "
     "or stop this and try `raydeck up --demo`."
@@ -60,6 +61,8 @@ class Instance:
         self._next_discovery = 0.0
         self._is_announced = False
         self._said_waiting = False
+        self._first_rows: ServingCheck | None = None
+        self._first_rows_until = 0.0
 
     def run(self) -> int:
         """Starts everything and returns the exit code at the end. Raises what stops a start: BadSetting and others."""
@@ -176,9 +179,18 @@ class Instance:
             self._discover(time.monotonic())
         if self._watched != self.target.address and self.target.is_known:
             self._follow(supervisor)
-        if not self._is_announced and supervisor.is_healthy() and (self.target.is_known or not self.demo):
+        if not self._is_announced and supervisor.is_healthy() and (self.target.is_known or not self.demo) and self._can_show():
             self._is_announced = True
             self._announce(supervisor)
+
+    def _can_show(self) -> bool:
+        """Whether the watched cluster's pages answer. Given up after a while: a cluster may be out of reach."""
+        if self.command != "up" or self.listener is None or not self.target.is_known:
+            return True
+        if self._first_rows is None:
+            self._first_rows = ServingCheck(self.listener, self.admin_token, f"/c/{self.cluster}/nodes.json?limit=1")
+            self._first_rows_until = time.monotonic() + FIRST_ROWS_WITHIN_S
+        return self._first_rows() or time.monotonic() > self._first_rows_until
 
     def _discover(self, now: float) -> None:
         from workers.discovery import given_address, running_here

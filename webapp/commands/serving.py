@@ -84,14 +84,14 @@ def is_loopback(host: str) -> bool:
 
 
 class ServingCheck:
-    """Whether the web app says that it can serve. Asked again and again, it sends a request and later looks for its answer,
+    """Whether the web app answers a path with 200. Asked again and again, it sends a request and later looks for its answer,
     so that whoever asks never waits for a server that is still starting.
     """
 
-    def __init__(self, listener: Listener, token: str) -> None:
+    def __init__(self, listener: Listener, token: str, path: str = "/readyz") -> None:
         self._settings = listener.settings
         self._request = (
-            f"GET {listener.settings.url_prefix.rstrip('/')}/readyz HTTP/1.1\r\nHost: {_in_url(_reachable(listener.settings.host))}\r\n"
+            f"GET {listener.settings.url_prefix.rstrip('/')}{path} HTTP/1.1\r\nHost: {_in_url(_reachable(listener.settings.host))}\r\n"
             f"Authorization: Bearer {token}\r\nConnection: close\r\n\r\n"
         ).encode()
         self._pending: socket.socket | None = None

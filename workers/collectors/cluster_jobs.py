@@ -57,10 +57,9 @@ class Jobs:
         """Published drivers: whole rows. The record of a submission they name may not be known yet."""
         drivers = [driver_job_of(message) for _, message in published]
         named = {job.submission_id for job in drivers if job.submission_id and job.submission_id not in self.keys}
-        if named:
-            await self._list_submissions()
-        records = await self._read_submissions(named & self.keys.keys())
-        await self._write(drivers, records, [])
+        gone = await self._list_submissions() if named else []
+        records = await self._read_submissions(named)
+        await self._write(drivers, records, gone)
 
     async def trim(self) -> None:
         limit = self._watch.settings.max_finished_jobs
@@ -87,7 +86,7 @@ class Jobs:
         return gone
 
     async def _read_submissions(self, ids: Iterable[str]) -> list[Job]:
-        wanted = {self.keys[submission_id]: submission_id for submission_id in ids}
+        wanted = {self.keys[submission_id]: submission_id for submission_id in ids if submission_id in self.keys}
         values = await self._watch.gcs.kv_multi_get(KV_NAMESPACE, sorted(wanted)) if wanted else {}
         found = {wanted[key]: submission_job_of(wanted[key], value) for key, value in values.items() if key in wanted}
         self._finished.update(submission_id for submission_id, job in found.items() if job is None)  # not asked for again

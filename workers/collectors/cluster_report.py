@@ -53,8 +53,8 @@ class Reporter:
 
     def report(self, following: Following | None, now: float) -> CollectorReport:
         self._measure()
-        if following is not None:
-            self._evicted = max(following.actors.evicted, self._evicted)
+        if following is not None and following.complete.is_set():
+            self._evicted = following.actors.evicted
         calls, received = self._rates or (None, None)
         return CollectorReport(
             collected_at=now,

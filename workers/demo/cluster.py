@@ -29,8 +29,11 @@ class TwoNodes:
 
     def __init__(self) -> None:
         # Here, because Ray reads its environment when it is imported.
+        import ray._private.utils
         from ray.cluster_utils import Cluster
 
+        # Each node would put a SIGTERM handler of its own into this process, which drains for up to 30 s.
+        ray._private.utils.set_sigterm_handler = _keep_handler
         common = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False, "dashboard_agent_listen_port": 0}
         self._second_arguments = {**common, **SECOND}
         self._cluster = Cluster(initialize_head=True, head_node_args={**common, **HEAD})
@@ -72,3 +75,7 @@ class TwoNodes:
         """About 1.2 s."""
         with contextlib.suppress(AssertionError, OSError):
             self._cluster.shutdown()
+
+
+def _keep_handler(handler: object) -> None:
+    """The keeper's own handler stays."""

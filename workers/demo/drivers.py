@@ -60,7 +60,8 @@ class Driver:
     def _start(self, now: float, environment: Mapping[str, str], folder: Path) -> None:
         with self._log(folder).open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [Path(sys.executable).name, "-m", self.module],  # Ray shows this line: a short name reads better than a path
+                executable=sys.executable,
                 env=dict(environment),
                 cwd=folder / "home",
                 stdin=subprocess.DEVNULL,

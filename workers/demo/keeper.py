@@ -30,24 +30,35 @@ class Stop(BaseException):
     """Asked to end. Not an Exception, so that nothing in Ray takes it for a failure."""
 
 
+class StopOnSignal:
+    """Breaks off whatever is being done; remembers it too, as an exception raised within a callback is lost."""
+
+    asked = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.asked = True
+        raise Stop
+
+
 def keep(folder: Path, ready_file: Path | None, token: bool) -> int:
     """Run the demo until a signal ends it. 0: ended as asked; 1: the cluster has ended by itself."""
     cluster: TwoNodes | None = None
     drivers: list[Driver] = []
-    _on_signals(_raise_stop)
+    stop = StopOnSignal()
+    _on_signals(stop)
     try:
         environment = _prepare(folder, token)
         from workers.demo.cluster import TwoNodes
 
         cluster = TwoNodes()
-        _on_signals(_raise_stop)  # Ray has put handlers of its own in place
         environment["RAY_ADDRESS"] = cluster.address
         if ready_file is not None:
             write_private(ready_file, json.dumps(_readiness(cluster, folder, token), indent=1))
         drivers = all_drivers()
-        _run(cluster, drivers, environment, folder)
-        logger.error("The demo's head node has ended.")
-        return 1
+        _run(cluster, drivers, environment, folder, stop)
+        if not stop.asked:
+            logger.error("The demo's head node has ended.")
+        return 0 if stop.asked else 1
     except Stop:
         return 0
     finally:
@@ -83,11 +94,11 @@ def _readiness(cluster: TwoNodes, folder: Path, token: bool) -> dict[str, object
     }
 
 
-def _run(cluster: TwoNodes, drivers: list[Driver], environment: dict[str, str], folder: Path) -> None:
-    """Returns when the cluster has ended."""
+def _run(cluster: TwoNodes, drivers: list[Driver], environment: dict[str, str], folder: Path, stop: StopOnSignal) -> None:
+    """Returns when the cluster has ended, or when asked to stop."""
     begun_at = time.monotonic()
     second_back_at: float | None = None
-    while cluster.head_is_alive():
+    while not stop.asked and cluster.head_is_alive():
         now = time.monotonic()
         for driver in drivers:
             driver.tend(now, begun_at, environment, folder)
@@ -115,10 +126,6 @@ def _stop(cluster: TwoNodes | None, drivers: list[Driver], folder: Path) -> None
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     for signum in SIGNALS:
         signal.signal(signum, handler)
-
-
-def _raise_stop(signum: int, frame: FrameType | None) -> None:
-    raise Stop
 
 
 def _ignore(signum: int, frame: FrameType | None) -> None:

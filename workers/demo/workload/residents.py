@@ -19,6 +19,7 @@ from workers.demo.workload.colours import say
 TICK_S = 1.0
 FALL_EVERY = 60  # ticks; each fall costs the start of a worker process, about 0.7 s of CPU
 PASS_EVERY = 50
+FIRST_PASS_EVERY = 8
 REMOVE_EVERY = 300
 SLOW_START_S = 4.0
 
@@ -68,6 +69,7 @@ class Residents:
         )
         self.waiting = make_actors_that_wait()
         self.passing: Any = None
+        self.passed = 0
         self.frames: list[Any] = []
         self.news: Any = None
 
@@ -79,10 +81,16 @@ class Residents:
             self.frames = self.frames[-12:]
         if tick % FALL_EVERY == 12:
             self.flaky.fall_over.remote()
-        if tick % PASS_EVERY == 6:
-            self.passing = WAYS_TO_DIE[(tick // PASS_EVERY) % len(WAYS_TO_DIE)]()
+        self._let_one_pass(tick)
         if tick % REMOVE_EVERY == 5:
             remove_one_group()
+
+    def _let_one_pass(self, tick: int) -> None:
+        """Each way to die soon after the start, then one after another."""
+        soon = 6 <= tick < 6 + FIRST_PASS_EVERY * len(WAYS_TO_DIE)
+        if (tick - 6) % (FIRST_PASS_EVERY if soon else PASS_EVERY) == 0 and tick >= 6:
+            self.passing = WAYS_TO_DIE[self.passed % len(WAYS_TO_DIE)]()
+            self.passed += 1
 
     def _look_at_news(self) -> None:
         if self.news is None or ray.wait([self.news], timeout=0)[0]:
