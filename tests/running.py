@@ -61,6 +61,11 @@ class Running:
         answer: dict[str, Any] = json.loads(body)
         return answer
 
+    def row(self, table: str, row_id: str) -> dict[str, Any] | None:
+        """One row of a table, by its id."""
+        key = {"actors": "actor_id", "jobs": "job_id", "nodes": "node_id", "workers": "worker_id"}.get(table, "placement_group_id")
+        return next(iter(self.rows(table, f"?{key}={row_id}")["rows"]), None)
+
     def wait_for_rows(self, table: str, query: str = "", at_least: int = 1, within_s: float = 60.0) -> list[dict[str, Any]]:
         """Rows of a table once there are enough."""
         give_up = time.monotonic() + within_s
@@ -74,11 +79,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def raydeck_up(*options: str, environ: dict[str, str] | None = None) -> Iterator[Running]:
-    """`raydeck up` with a port and state directory of its own, until the block ends."""
-    folder = Path(tempfile.mkdtemp(prefix="rdup"))
+def raydeck_up(
+    *options: str, environ: dict[str, str] | None = None, python: Path | None = None, folder: Path | None = None
+) -> Iterator[Running]:
+    """`raydeck up` with a port and state directory of its own, until the block ends.
+
+    `python` is of another environment, with another Ray. A `folder` that is given is kept, for a start on its data again.
+    """
+    given, folder = folder, folder or Path(tempfile.mkdtemp(prefix="rdup"))
     ready = folder / "ready.json"
-    command = [str(RAYDECK), "up", "--port", "0", "--ready-file", str(ready), "--state-dir", str(folder / "state"), *options]
+    program = [str(RAYDECK)] if python is None else [str(python), "-m", "webapp.cli"]
+    command = [*program, "up", "--port", "0", "--ready-file", str(ready), "--state-dir", str(folder / "state"), *options]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(environ or {})})
     try:
@@ -90,7 +101,8 @@ def raydeck_up(*options: str, environ: dict[str, str] | None = None) -> Iterator
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)
-        shutil.rmtree(folder, ignore_errors=True)
+        if given is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], output: Path) -> dict[str, Any]:

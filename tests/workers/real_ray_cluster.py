@@ -1,10 +1,11 @@
-"""A real Ray cluster of two small raylets on loopback, in a process and a folder of its own: `python -m` it to keep one.
+"""A real Ray cluster of small raylets on loopback, in a process and a folder of its own: `python -m` it to keep one.
 
-This file runs as the keeper (it imports Ray for real); `real_ray()` is what tests use.
+This file runs as the keeper (it imports Ray for real, of whichever environment runs it); `real_ray()` is what tests use.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,14 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
+DONE_WITHIN_S = 30.0
 MEMORY = 80 * 1024 * 1024
 
 
@@ -30,17 +33,27 @@ class RealRay:
     address: str
     folder: Path
     environ: dict[str, str]
+    keeper: subprocess.Popen[bytes]
+    python: str = sys.executable
     _drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start_driver(self, code: str) -> subprocess.Popen[bytes]:
         """Python code in a driver process of its own; `ray` is connected. It is ended with the cluster."""
         head = f"import ray, os, time\nray.init(address={self.address!r}, namespace='tests', logging_level='ERROR', log_to_driver=False)\n"
-        driver = subprocess.Popen([sys.executable, "-c", head + code], env=self.environ, cwd=self.folder)
+        driver = subprocess.Popen([self.python, "-c", head + code], env=self.environ, cwd=self.folder)
         self._drivers.append(driver)
         return driver
 
+    def tell(self, what: str) -> None:
+        """One of the keeper's deeds (DEEDS), done when this returns."""
+        (self.folder / what).touch()
+        give_up = time.monotonic() + DONE_WITHIN_S
+        while (self.folder / what).exists():
+            assert time.monotonic() < give_up, f"the keeper did not {what}"
+            time.sleep(0.02)
+
     def kill_second_node(self) -> None:
-        (self.folder / "kill_node").touch()
+        (self.folder / "kill_second").touch()
 
     def stop_drivers(self) -> None:
         for driver in self._drivers:
@@ -49,22 +62,38 @@ class RealRay:
 
 
 @contextmanager
-def real_ray(token: str | None = None) -> Iterator[RealRay]:
-    """Starts the cluster and stops it."""
+def real_ray(
+    token: str | None = None,
+    *,
+    python: str | Path = sys.executable,
+    dashboard: bool = False,
+    nodes: int = 2,
+    external_store: str | None = None,
+    gcs_port: int | None = None,
+) -> Iterator[RealRay]:
+    """Starts the cluster and stops it.
+
+    `python` is of an environment with the wanted Ray. `external_store` is the host:port of a Redis for the GCS, which
+    may then be killed and come back (`tell`) at `gcs_port`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rdr"))
     environ = _environ(folder, token)
+    wanted = {"dashboard": dashboard, "nodes": nodes, "gcs_port": gcs_port}
+    if external_store:
+        environ["RAY_REDIS_ADDRESS"] = external_store
     log = folder / "keeper.log"
     with log.open("wb") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tests.workers.real_ray_cluster", str(folder)],
+            [str(python), "-m", "tests.workers.real_ray_cluster", str(folder), json.dumps(wanted)],
             env={**environ, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+    environ.pop("RAY_REDIS_ADDRESS", None)  # the cluster's own business
     try:
-        cluster = RealRay(_wait_for(folder / "address", keeper, log), folder, environ)
+        cluster = RealRay(_wait_for(folder / "address", keeper, log), folder, environ, keeper, str(python))
         try:
             yield cluster
         finally:
@@ -103,26 +132,52 @@ def _stop(keeper: subprocess.Popen[bytes]) -> None:
         os.killpg(keeper.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    for pid in _members(keeper.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
-def keep(folder: Path) -> None:
+def _members(session: int) -> list[int]:
+    """Processes of a session of processes: Ray's keep it, also those with a process group of their own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(folder.name)) == session:
+                found.append(int(folder.name))
+        except OSError:
+            pass  # gone
+    return found
+
+
+def keep(folder: Path, dashboard: bool, nodes: int, gcs_port: int | None) -> None:
     """Runs the cluster until SIGTERM."""
     from ray.cluster_utils import Cluster
 
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    head = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": False, "object_store_memory": MEMORY}
+    head: dict[str, Any] = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": dashboard, "object_store_memory": MEMORY}
+    if dashboard:
+        head |= {"dashboard_host": "127.0.0.1", "dashboard_port": 0}
+    if gcs_port:
+        head["gcs_server_port"] = gcs_port
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    others = [cluster.add_node(num_cpus=1, object_store_memory=MEMORY, dashboard_agent_listen_port=0) for _ in range(nodes - 1)]
+    deeds: dict[str, Callable[[], object]] = {
+        "kill_second": lambda: cluster.remove_node(others.pop(), allow_graceful=False),
+        "kill_gcs": lambda: cluster.head_node.kill_gcs_server(False),
+        "start_gcs": lambda: cluster.head_node.start_gcs_server(),
+    }
     (folder / "address.new").write_text(cluster.address)
     (folder / "address.new").rename(folder / "address")
     while not stop:
-        time.sleep(0.1)
-        if (folder / "kill_node").exists():
-            (folder / "kill_node").unlink()
-            cluster.remove_node(second, allow_graceful=False)
+        time.sleep(0.05)
+        for name in [name for name in deeds if (folder / name).exists()]:
+            deeds[name]()
+            (folder / name).unlink()
     cluster.shutdown()
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    keep(Path(sys.argv[1]), **json.loads(sys.argv[2]))

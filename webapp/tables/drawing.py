@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from clusterstate.query import Condition, Page
 from clusterstate.store.reader import SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
-from webapp.tables.framework import LIMITS, Column, Table, TableQuery
+from webapp.tables.column import Column
+from webapp.tables.framework import LIMITS, Table, TableQuery
 
 MOST_CHOICES = 30
 FORMATS = ("json", "csv", "txt")

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Selection, View
 from webapp.tables import grammar, values
+from webapp.tables.column import Column
 
 LIMITS = (50, 100, 500)
 DEFAULT_LIMIT = 100
@@ -16,29 +17,6 @@ EXPORT_LIMIT = 10_000
 """Rows at most in one JSON, CSV or text answer; more by the link to the next page."""
 OWN_ARGUMENTS = ("q", "sort", "limit", "after", "before", "columns")
 LONGEST_ARGUMENT = 2_000
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column. `key` is Ray's field name, in JSON, CSV, URLs and the command line alike."""
-
-    key: str
-    label: str
-    cell: str = "text"  # the macro that draws it
-    sort: str | None = None  # direction of the first click: asc, desc; None: cannot be sorted
-    filter: str | None = None  # text, choice, id, number, bytes, duration, time, bool; None: cannot be filtered
-    choices: tuple[str, ...] = ()  # of a choice
-    help: str = ""
-    hidden: bool = False  # not shown unless asked for
-    numeric: bool = False
-    carry: tuple[str, ...] = ()  # further columns that the cell draws from
-    alias: tuple[str, ...] = ()  # further names in the query box
-    searched: bool = False  # a bare word in the query box looks here
-
-    @property
-    def is_drawn(self) -> bool:
-        """A column without a cell is only in JSON and CSV."""
-        return self.cell != ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ class Table:
         return TableQuery(
             table=self,
             filters={key: self._as_shown(key, texts) for key, texts in given.items() if any(texts)},
-            where=(*self._conditions(given), *grammar.conditions(self, own.get("q", ""))),
+            where=(*self._conditions(given), *grammar.conditions(self.label, self.columns, own.get("q", ""))),
             q=own.get("q", "").strip(),
             sort=sort,
             limit=self._limit(own.get("limit"), export),

@@ -8,13 +8,11 @@ A bare word is looked for in every searched column. All terms must hold.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from clusterstate.query import AnyOf, BadQuery, Condition
 from webapp.tables import values
-
-if TYPE_CHECKING:
-    from webapp.tables.framework import Column, Table
+from webapp.tables.column import Column
 
 TERM = re.compile(
     r"""(?P<not>-)?
@@ -25,13 +23,13 @@ TERM = re.compile(
 MOST_TERMS = 20
 
 
-def conditions(table: Table, text: str) -> list[Condition | AnyOf]:
-    """What must hold of a row for each term. Raises BadQuery that shows the term and what is allowed."""
+def conditions(label: str, columns: Sequence[Column], text: str) -> list[Condition | AnyOf]:
+    """What must hold of a row of the table called `label` for each term. Raises BadQuery that shows the term and what is allowed."""
     found: list[Condition | AnyOf] = []
     for number, term in enumerate(_terms(text)):
         if number >= MOST_TERMS:
             raise BadQuery(f"The query has too many terms; at most {MOST_TERMS} are allowed.")
-        found += _term(table, term)
+        found += _term(label, columns, term)
     return found
 
 
@@ -50,11 +48,11 @@ def _terms(text: str) -> list[re.Match[str]]:
     return terms
 
 
-def _term(table: Table, term: re.Match[str]) -> list[Condition | AnyOf]:
+def _term(label: str, columns: Sequence[Column], term: re.Match[str]) -> list[Condition | AnyOf]:
     value = term["quoted"] if term["quoted"] is not None else term["plain"]
     if term["column"] is None:
-        return _word(table, value, negative=bool(term["not"])) if value else []
-    column = _filtered(table, term["column"])
+        return _word(columns, value, negative=bool(term["not"])) if value else []
+    column = _filtered(label, columns, term["column"])
     if value == "":
         raise BadQuery(f"{term.group()!r} has no value; write {column.key}:* for rows that have any.")
     operator = term["operator"]
@@ -64,18 +62,19 @@ def _term(table: Table, term: re.Match[str]) -> list[Condition | AnyOf]:
     return [make(column, text, exactly=operator in {"=", "!="} or (term["quoted"] is not None and column.filter == "choice"))]
 
 
-def _word(table: Table, word: str, *, negative: bool) -> list[Condition | AnyOf]:
-    columns = [column for column in table.columns if column.searched]
+def _word(columns: Sequence[Column], word: str, *, negative: bool) -> list[Condition | AnyOf]:
+    searched = [column for column in columns if column.searched]
     operator = "like" if "*" in word else "contains"
     text = f"*{word}*" if "*" in word else word
     if negative:
-        return [Condition(column.key, {"contains": "lacks", "like": "not_like"}[operator], text) for column in columns]
-    return [AnyOf(tuple(Condition(column.key, operator, text) for column in columns))]
+        return [Condition(column.key, {"contains": "lacks", "like": "not_like"}[operator], text) for column in searched]
+    return [AnyOf(tuple(Condition(column.key, operator, text) for column in searched))]
 
 
-def _filtered(table: Table, name: str) -> Column:
-    for column in table.filters:
+def _filtered(label: str, columns: Sequence[Column], name: str) -> Column:
+    allowed = [column for column in columns if column.filter]
+    for column in allowed:
         if name == column.key or name in column.alias:
             return column
-    allowed = ", ".join(column.alias[0] if column.alias else column.key for column in table.filters)
-    raise BadQuery(f"The query names a column {name[:64]!r} that {table.label} cannot be filtered by. Allowed are: {allowed}.")
+    named = ", ".join(column.alias[0] if column.alias else column.key for column in allowed)
+    raise BadQuery(f"The query names a column {name[:64]!r} that {label} cannot be filtered by. Allowed are: {named}.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from clusterstate import query
-from webapp.tables.framework import Column, Table
+from webapp.tables.column import Column
+from webapp.tables.framework import Table
 
 JOB_STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "STOPPED", "FAILED")
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 from clusterstate.query import BadQuery, Condition
-
-if TYPE_CHECKING:
-    from webapp.tables.framework import Column
+from webapp.tables.column import Column
 
 COMPARED = re.compile(r"(<=|>=|<|>|=|)\s*(.+)\Z", re.DOTALL)
 OPERATORS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "=": "is", "": "is"}

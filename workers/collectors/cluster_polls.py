@@ -14,7 +14,9 @@ from workers.sources.gcs import GcsClient, GcsError, GcsRefused, GcsTimeout, Gcs
 
 GCS_SHARE = 0.005
 """How much of the GCS's time one poll may take: a call of 14 ms is made each 2.8 s. Four polls stay below 2 %."""
-COSTS_KEPT = 5
+COSTS_KEPT = 10
+GROWTH = 1.5
+"""An interval grows by so much at once: one slow answer is a busy machine, ten of them are a big table."""
 SILENCE_LIMIT_S = 10.0
 """So long timed-out calls are put up with: a busy GCS answers late, and asking everything anew would not help it."""
 
@@ -32,10 +34,13 @@ class Poll:
     interval_s: float = 0.0  # in force now
     costs: deque[float] = field(default_factory=lambda: deque(maxlen=COSTS_KEPT))
 
-    def stretched_s(self, cost_s: float) -> float:
-        """The interval after a call of that cost. The least of the last few counts: the rest is a busy machine."""
-        self.costs.append(cost_s)
-        return max(self.every_s, min(self.costs) / self.share)
+    def stretched_s(self, took_s: float, way_s: float) -> float:
+        """The interval after an answer that took so long, of which `way_s` a call was not the GCS's work.
+
+        The least of the last few counts, and the interval grows step by step: latency is no cost while a machine is busy.
+        """
+        self.costs.append(max(0.0, took_s - way_s * len(self.calls)))
+        return max(self.every_s, min(min(self.costs) / self.share, max(self.interval_s, self.every_s) * GROWTH))
 
     async def run(self, client: GcsClient, first_after_s: float) -> None:
         """Asks until the connection is lost (raises GcsUnreachable, GcsRefused) or the call turns out not to exist."""
@@ -56,7 +61,8 @@ class Poll:
                 raise
             except GcsError as problem:
                 self.problem = str(problem)
-            self.interval_s = self.stretched_s(sum(client.traffic.seconds.get(call, 0.0) for call in self.calls))
+            took_s = sum(client.traffic.seconds.get(call, 0.0) for call in self.calls)
+            self.interval_s = self.stretched_s(took_s, client.traffic.way_s())
             await asyncio.sleep(max(0.0, started + self.interval_s - time.monotonic()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,11 @@ class Traffic:
     calls: int = 0
     received_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # of the last call, by method
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=50))  # seconds of the last calls of any kind
+
+    def way_s(self) -> float:
+        """What a call takes before the GCS has done anything: network and busy machines, from the quickest of the last calls."""
+        return min(self.recent, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,7 @@ class GcsClient:
         self.last_answer_at = now
         self.traffic.received_bytes += len(raw)
         self.traffic.seconds[method.path.rpartition("/")[2]] = now - started
+        self.traffic.recent.append(now - started)
         return raw
 
     async def long_poll(self, method: gcs_stubs.Method, request: Message, timeout_s: float) -> bytes | None:
