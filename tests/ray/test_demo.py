@@ -24,7 +24,7 @@ from workers.processes import all_stats, read_stat
 
 pytestmark = pytest.mark.ray
 OBSERVER = Path(__file__).with_name("demo_observer.py")
-GENEROUS_S = 180  # within 60 s on an idle machine
+GENEROUS_S = 300  # half a minute on an idle machine
 
 WANTED = {
     "nodes": ["node:ALIVE", "node zone:a", "node zone:b", "node resource:licence", "node resource:camera", "node ip:127.0.0.1"],
@@ -53,12 +53,17 @@ class Demo:
         return self.root / "demo"
 
     @property
+    def log(self) -> Path:
+        return self.root / "keeper.log"
+
+    @property
     def ready_file(self) -> Path:
         return self.root / "ready.json"
 
     def start(self) -> None:
         arguments = ["--folder", str(self.folder), "--ready-file", str(self.ready_file), "--token"]
-        self.keeper = subprocess.Popen([sys.executable, "-m", "workers.demo", *arguments], start_new_session=True)
+        with self.log.open("wb") as log:
+            self.keeper = subprocess.Popen([sys.executable, "-m", "workers.demo", *arguments], start_new_session=True, stderr=log)
         deadline = time.monotonic() + GENEROUS_S
         while not self.ready_file.exists():
             assert self.keeper.poll() is None
@@ -66,13 +71,11 @@ class Demo:
             time.sleep(0.1)
         self.ready = json.loads(self.ready_file.read_text())
 
-    def signal(self, signum: signal.Signals) -> float:
-        """How long the keeper took to end."""
+    def signal(self, signum: signal.Signals) -> None:
+        """Returns when the keeper has ended: about a second on an idle machine."""
         assert self.keeper is not None
-        begun = time.monotonic()
         self.keeper.send_signal(signum)
-        self.keeper.wait(30)
-        return time.monotonic() - begun
+        self.keeper.wait(60)
 
     def processes(self) -> set[tuple[int, int]]:
         """(pid, start) of everything that runs for the demo."""
@@ -166,10 +169,10 @@ def test_after_a_kill_the_next_start_sweeps_and_sigterm_leaves_nothing(demo: Dem
 
     second = demo.processes()
     kill_second_raylet(demo)
-    seconds = demo.signal(signal.SIGTERM)
+    demo.signal(signal.SIGTERM)
     assert demo.keeper is not None
     assert demo.keeper.returncode == 0
-    assert seconds < 15  # about 1 s on an idle machine
+    assert "Draining" not in demo.log.read_text()
     assert len(second) > 3
     assert [process for process in second if is_alive(process)] == []
     assert demo.processes() == set()

@@ -66,7 +66,7 @@ class Stream:
     def _run_broken(self, tick: int) -> None:
         try:
             ray.get(ray.remote(tasks.broken).options(num_cpus=ONE_AT_A_TIME, max_retries=0).remote(tick), timeout=10)
-        except (tasks.SensorError, ray.exceptions.GetTimeoutError):
+        except (tasks.SensorError, ray.exceptions.RayError):
             if tick % 60 == 7:
                 say_traceback("a calibration failed")
 
