@@ -83,10 +83,11 @@ def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
     dead = _count(reader, ACTORS, Condition("state", "is", "DEAD"), Condition("end_time_ms", "ge", recently), *crashed)
     if dead:
         yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error within the last hour.", "actors", {"state": "DEAD"})
-    for state, words in (("PENDING_CREATION", "wait to be placed"), ("RESTARTING", "are restarting")):
+    for state, one, several in (("PENDING_CREATION", "waits", "wait"), ("RESTARTING", "is restarting", "are restarting")):
         waiting = _count(reader, ACTORS, Condition("state", "is", state))
         if waiting:
-            yield Attention(NOTE, f"{_many(waiting, 'actor')}: {words}.", "actors", {"state": state})
+            words = (one if waiting == 1 else several) + (" to be placed" if state == "PENDING_CREATION" else "")
+            yield Attention(NOTE, f"{_many(waiting, 'actor')} {words}.", "actors", {"state": state})
     pending = _count(reader, PLACEMENT_GROUPS, Condition("state", "is", "PENDING"))
     if pending:
         yield Attention(WARNING, f"{_many(pending, 'placement group')} cannot be placed now.", "placement_groups", {"state": "PENDING"})

@@ -18,6 +18,7 @@ from webapp.preferences import preferences
 from webapp.rendering import compressed, html, html_from_gzip, json_response, redirect_to
 from webapp.scope import Scope, ScopeState, href
 from webapp.security import vary
+from webapp.tables.accelerators import with_gpu_columns
 from webapp.tables.drawing import draw
 from webapp.tables.framework import Table, TableQuery
 
@@ -107,9 +108,10 @@ def table_response(
         return _export(wanted, query, scope, state, always, now)
 
     def load() -> Mapping[str, Any]:
-        page = scope.reader.page(table.view, query.selection(always), now)
+        asked = with_gpu_columns(query, scope.reader)
+        page = scope.reader.page(table.view, asked.selection(always), now)
         more = beside(page.rows) if beside is not None else {}
-        return {"view": draw(query, page, scope.reader, path, always), "freshness": state.freshness, **more}
+        return {"view": draw(asked, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
     path = href(table.endpoint)
     return page_response(template, fragment, state.tag_parts(now), load, table=table, **context)

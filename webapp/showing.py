@@ -12,6 +12,7 @@ from clusterstate.query import Condition
 from webapp.parts import parts
 from webapp.responses import page_response, table_query
 from webapp.scope import Scope, href
+from webapp.tables.accelerators import with_gpu_columns
 from webapp.tables.drawing import TableView, draw
 from webapp.tables.framework import Table, TableQuery
 
@@ -37,8 +38,9 @@ class NarrowedTable:
 
     def view(self, scope: Scope, *always: Condition) -> TableView:
         """Its rows that belong to one job, node or actor."""
-        page = scope.reader.page(self.query.table.view, self.query.selection(always), self.now)
-        return draw(self.query, page, scope.reader, self.path, always)
+        query = with_gpu_columns(self.query, scope.reader)
+        page = scope.reader.page(query.table.view, query.selection(always), self.now)
+        return draw(query, page, scope.reader, self.path, always)
 
 
 def narrowed(table: Table, keep: Sequence[str] = ("tab",)) -> NarrowedTable:

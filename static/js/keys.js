@@ -1,4 +1,4 @@
-// The keyboard: ? help, / filter, g and a letter, j and k through the rows, t theme, Ctrl-K palette. Links and forms do the rest.
+// The keyboard: ? help, / filter, g and a letter, j and k through the rows, p stops updates, t theme, Ctrl-K palette. Links and forms do the rest.
 
 const WAIT_MS = 1500;
 const palette = document.getElementById("palette");
@@ -35,6 +35,7 @@ const actions = {
   "/": () => { const filter = document.querySelector(".filters input[name=q]"); if (filter) filter.select(); else open("palette"); },
   j: () => move(1),
   k: () => move(-1),
+  p: () => document.querySelector("[data-pause]")?.click(),
   t: () => document.querySelector("[data-theme-button]")?.click(),
   g: () => { prefixAt = Date.now(); },
 };

@@ -1,4 +1,4 @@
-// Parts of a page that keep themselves up to date: they rest while the page is hidden, say so when nobody answers, and mark what is new.
+// Parts of a page that keep themselves up to date: they rest while the page is hidden or stopped, say so when nobody answers, and mark what is new.
 
 const LIVE = ".live[hx-get]";
 const MARKED_MS = 1600;
@@ -6,23 +6,31 @@ const PATIENCE_MS = 5000;
 const refreshMs = Number(document.body.dataset.refresh || 1) * 1000;
 const lost = document.getElementById("lost");
 const problem = document.getElementById("problem");
+const pause = document.querySelector("[data-pause]");
 let answeredAt = Date.now();
 let toMark = [];
 
 const query = (address) => new URL(address, location.href).search;
 const isPoll = (context) => Boolean(context && context.sourceElement && context.sourceElement.matches(LIVE));
 
+const isPaused = () => Boolean(pause) && pause.getAttribute("aria-pressed") === "true";
+
+function askNow() {
+  answeredAt = Date.now(); // it was we who did not ask
+  for (const element of document.querySelectorAll(LIVE)) element.dispatchEvent(new CustomEvent("every"));
+}
+
 function tell() {
   if (document.hidden || !document.querySelector(LIVE)) return;
   const silentMs = Date.now() - answeredAt;
-  if (lost) lost.hidden = silentMs < refreshMs + PATIENCE_MS;
+  if (lost) lost.hidden = isPaused() || silentMs < refreshMs + PATIENCE_MS;
   document.dispatchEvent(new CustomEvent("raydeck:silent", { detail: { ms: silentMs } }));
 }
 
 // --- Asking, or not -----------------------------------------------------------
 
 document.addEventListener("htmx:before:request", (event) => {
-  if (document.hidden && isPoll(event.detail.ctx)) event.preventDefault();
+  if ((document.hidden || isPaused()) && isPoll(event.detail.ctx)) event.preventDefault();
 });
 
 document.addEventListener("htmx:after:request", (event) => {
@@ -40,11 +48,14 @@ document.addEventListener("htmx:before:swap", (event) => {
   if (isPoll(context) && query(context.sourceElement.getAttribute("hx-get")) !== query(context.request.action)) event.preventDefault();
 });
 
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  answeredAt = Date.now(); // it was we who did not ask
-  for (const element of document.querySelectorAll(LIVE)) element.dispatchEvent(new CustomEvent("every"));
-});
+document.addEventListener("visibilitychange", () => { if (!document.hidden && !isPaused()) askNow(); });
+
+if (pause) {
+  pause.addEventListener("click", () => {
+    pause.setAttribute("aria-pressed", String(!isPaused()));
+    if (isPaused()) tell(); else askNow();
+  });
+}
 
 // --- What is new ---------------------------------------------------------------
 

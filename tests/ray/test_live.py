@@ -177,7 +177,7 @@ def test_answers_say_how_old_they_are(demo: Running) -> None:
 def test_a_cluster_that_others_started_is_shown(environment: str, token: str | None, dashboard: bool) -> None:
     python = ray_environments.python(ROOT, environment)
     with (
-        real_ray(token, python=python, dashboard=dashboard) as ray,
+        real_ray(token, python=python, dashboard=dashboard, nodes=1) as ray,
         raydeck_up("--address", ray.address, environ=ray.environ, python=python) as running,
         told_driver({**ray.environ, "RAY_ADDRESS": ray.address}, python) as driver,
     ):

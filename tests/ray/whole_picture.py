@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ def show_whole_picture(running: Running, driver: ToldDriver, *, dashboard: bool,
     driver.end()
     see("job ended", time.time(), lambda: (row := running.row("jobs", me["job_id"])) and row["status"] == "SUCCEEDED")
     _pages(running, me["ray_version"], dashboard, token)
+    sys.stdout.write("\n" + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in took.items()) + "\n")
     return took
 
 
@@ -56,7 +58,7 @@ def _actor(running: Running, driver: ToldDriver, job_id: str, see: Callable[[str
     assert row is not None
     assert (row["class_name"], row["name"], row["pid"], row["job_id"]) == ("Told", "picture", answered["pid"], job_id)
     see("its process", answered["at"], lambda: (row := running.row("actors", actor_id)) and row["rss_bytes"])
-    assert running.rows("workers", f"?actor_id={actor_id}")["matching"] == 1
+    see("its worker", answered["at"], lambda: running.rows("workers", f"?actor_id={actor_id}")["matching"] == 1)
     driver.ask("leave", "picture")
     again = driver.ask("wait", "picture")["at"]
     see("actor restarted", again, lambda: (row := running.row("actors", actor_id)) and row["num_restarts"] == 1 and row["state"] == "ALIVE")

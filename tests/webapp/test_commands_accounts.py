@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -148,3 +149,15 @@ def test_a_wrong_state_folder_is_a_configuration_error(raydeck: click.Group, tmp
     result = run(raydeck, "user", "list", "--state-dir", str(folder))
     assert result.exit_code == 78
     assert "chmod 700" in result.stderr
+
+
+def test_a_link_for_a_user_signs_in_once(raydeck: click.Group, tmp_path: Path) -> None:
+    with_admin(raydeck)
+    printed = run(raydeck, "user", "link", "ada").output.strip()
+    assert printed.startswith("/login?token=")
+    journal = opened(tmp_path)
+    token = printed.partition("token=")[2]
+    used = [journal.use_sign_in_link(token, time.time()) for _ in range(2)]
+    journal.close()
+    assert [user.name if user else None for user in used] == ["ada", None]
+    assert run(raydeck, "user", "link", "eve").exit_code == 1

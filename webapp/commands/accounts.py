@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from clusterstate.journal import ROLES, AuditRecord, BadAccount
-from webapp.commands.state import aligned, open_journal, printable, state_dir_option, when, who_asks
+from webapp.commands.lock import running_url
+from webapp.commands.state import aligned, open_journal, printable, settings_of, state_dir_option, when, who_asks
 
 DAY_S = 86_400.0
 role_choice = click.Choice(ROLES)
@@ -99,6 +100,19 @@ def enable_user(name: str, state_dir: Path | None) -> None:
     with open_journal(state_dir) as journal:
         changed = journal.enable(name, who_asks(), time.time())
     click.echo(f"{changed.name} is enabled.")
+
+
+@user.command("link")
+@click.argument("name")
+@state_dir_option
+def new_link(name: str, state_dir: Path | None) -> None:
+    """Print a link that signs a user in once, within ten minutes."""
+    with open_journal(state_dir) as journal:
+        if journal.user(name) is None:
+            raise BadAccount(f"There is no user {name}.")
+        token = journal.new_sign_in_link(name, time.time())
+    address = running_url(settings_of(state_dir).state_dir)
+    click.echo(f"{address.rstrip('/')}/login?token={token}")
 
 
 @user.command("password")

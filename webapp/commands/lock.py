@@ -47,9 +47,26 @@ class InstanceLock:
             os.close(self.descriptor)
 
     def _holder(self) -> str:
-        try:
-            noted = json.loads(os.pread(self.descriptor, NOTE_LIMIT_BYTES, 0))
-            pid, url = int(noted["pid"]), str(noted["url"])
-        except (ValueError, KeyError, TypeError):
-            return ""
-        return f": process {pid}" + (f", {url}" if url.isprintable() and url else "")
+        pid, url = _noted(os.pread(self.descriptor, NOTE_LIMIT_BYTES, 0))
+        return (f": process {pid}" if pid else "") + (f", {url}" if url else "")
+
+
+def running_url(state_dir: Path) -> str:
+    """Where the Raydeck of this state folder serves its pages; empty when none runs or it serves none."""
+    for command in ("up", "web"):
+        path = paths.lock_file(state_dir, command)
+        if path.exists():
+            _, url = _noted(path.read_bytes()[:NOTE_LIMIT_BYTES])
+            if url:
+                return url
+    return ""
+
+
+def _noted(text: bytes) -> tuple[int, str]:
+    """(pid, URL) as the holder noted them; 0 and an empty text when nobody did."""
+    try:
+        noted = json.loads(text)
+        pid, url = int(noted["pid"]), str(noted["url"])
+    except (ValueError, KeyError, TypeError):
+        return 0, ""
+    return pid, url if url.isprintable() else ""

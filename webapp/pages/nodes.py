@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Response
@@ -28,6 +29,7 @@ TAB_TABLES = {"workers": WORKER_TABLE, "actors": ACTOR_TABLE}
 SEEN = (NODE_ROWS.name, NODE_STATS.name, NODE_RESOURCES.name, PROCESSES.name, "samples")
 SEEN_IN_TAB = {"workers": (WORKERS.name,), "actors": (ACTORS.name,)}
 MOST_EXPANDED = 20
+NONE_EXPANDED = "none"
 PROCESSES_SHOWN = 500
 HISTORY_MINUTES = 10.0
 
@@ -57,26 +59,32 @@ class NodePage:
 
 
 def list_nodes(scope: Scope) -> Response:
-    """Every node of the session; ?expand=<node ids> shows the processes of some, ?view=cards one card a node."""
+    """Every node of the session; ?expand=<node ids> shows the processes of some (a node alone starts so), ?view=cards one card a node."""
     query = table_query(NODES, keep=("expand", "view"))
     look = query.kept.get("view", "table")
     if look not in {"table", "cards"}:
         raise BadQuery(f"view is {look[:32]!r}; it must be table or cards.")
-    expanded = _expanded(query.kept.get("expand", ""))
+    chosen = _expanded(query.kept.get("expand", ""))
+    is_chosen = "expand" in query.kept
+
+    def beside(rows: list[dict[str, object]]) -> Mapping[str, object]:
+        expanded = chosen if is_chosen else tuple(str(row["node_id"]) for row in rows if len(rows) == 1)
+        return {
+            "expanded": expanded,
+            "processes": _processes(scope.reader, expanded, rows),
+            "expand_links": {row["node_id"]: _expand_href(query, expanded, str(row["node_id"])) for row in rows},
+        }
+
     return table_response(
         "nodes/list.html",
         NODES,
         query,
         scope,
         fragment="nodes/_list.html",
-        further=(PROCESSES.name,) if expanded else (),
-        beside=lambda rows: {
-            "processes": _processes(scope.reader, expanded, rows),
-            "expand_links": {row["node_id"]: _expand_href(query, expanded, str(row["node_id"])) for row in rows},
-        },
+        further=(PROCESSES.name,) if chosen or not is_chosen else (),
+        beside=beside,
         look=look,
         looks=_looks(query, look),
-        expanded=expanded,
     )
 
 
@@ -98,7 +106,7 @@ def _looks(query: TableQuery, look: str) -> tuple[tuple[str, str, bool], ...]:
 def _expand_href(query: TableQuery, expanded: tuple[str, ...], node_id: str) -> str:
     """The same list with one node's processes shown, or hidden."""
     ids = [other for other in expanded if other != node_id] if node_id in expanded else [*expanded, node_id]
-    return _href(query, expand=",".join(ids[-MOST_EXPANDED:]) or None)
+    return _href(query, expand=",".join(ids[-MOST_EXPANDED:]) or NONE_EXPANDED)
 
 
 def _href(query: TableQuery, **changes: str | None) -> str:
@@ -107,7 +115,7 @@ def _href(query: TableQuery, **changes: str | None) -> str:
 
 
 def _expanded(text: str) -> tuple[str, ...]:
-    ids = tuple(dict.fromkeys(part for part in text.split(",") if part))
+    ids = tuple(dict.fromkeys(part for part in text.split(",") if part and part != NONE_EXPANDED))
     if len(ids) > MOST_EXPANDED:
         raise BadQuery(f"expand names {len(ids)} nodes; at most {MOST_EXPANDED} are allowed.")
     return ids

@@ -86,6 +86,7 @@ class TableView:
     reset_href: str
     self_href: str
     formats: dict[str, str]
+    list_href: str  # the same rows on the table's own page, where they can be filtered
     hidden_inputs: tuple[tuple[str, str], ...]
     empty: str
 
@@ -115,6 +116,7 @@ def draw(query: TableQuery, page: Page, reader: SessionReader, path: str, always
         reset_href="?" + urlencode(query.kept),
         self_href=query.href(after=query.after.as_text() if query.after else None, before=query.before.as_text() if query.before else None),
         formats=_formats(query, path, always),
+        list_href=path + _arguments_of_the_list(query, always),
         hidden_inputs=_hidden(query),
         empty="No row matches these filters." if query.is_filtered else table.empty,
     )
@@ -173,9 +175,14 @@ def _column_choices(query: TableQuery) -> tuple[ColumnChoice, ...]:
 
 
 def _formats(query: TableQuery, path: str, always: Sequence[Condition]) -> dict[str, str]:
-    narrowed = {condition.column: condition.value for condition in always if condition.operator == "is"}
-    arguments = query.narrowed(kept={}).href(**narrowed, limit=None)
+    arguments = _arguments_of_the_list(query, always)
     return {name: f"{path}.{name}{arguments}" for name in FORMATS}
+
+
+def _arguments_of_the_list(query: TableQuery, always: Sequence[Condition]) -> str:
+    """The query string that asks the whole table for these rows."""
+    narrowed = {condition.column: condition.value for condition in always if condition.operator == "is"}
+    return query.narrowed(kept={}).href(**narrowed, limit=None)
 
 
 def _hidden(query: TableQuery) -> tuple[tuple[str, str], ...]:

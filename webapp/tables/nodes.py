@@ -24,7 +24,7 @@ NODES = Table(
             filter="text",
             searched=True,
             alias=("host",),
-            carry=("is_head_node", "node_id"),
+            carry=("is_head_node", "node_id", "state", "collected_at", "gpu_count", "memory_total_bytes"),
         ),
         Column("node_id", "Node", cell="node_link", filter="id", searched=True, alias=("node", "id")),
         Column("state", "State", cell="state", sort="asc", filter="choice", choices=("ALIVE", "DEAD")),
