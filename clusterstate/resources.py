@@ -41,7 +41,6 @@ ACTORS = Resource(
         "repr_name",
         "ray_namespace",
         "job_id",
-        "node_id",
         "worker_id",
         "pid",
         "ip",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +18,21 @@ THIN_SPACE = "\u202f"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 BYTE_RESOURCES = frozenset({"memory", "object_store_memory"})
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+LONGEST_MS = 1e15
+"""Some 30,000 years: more is a claim that no clock made."""
 SHORT_ID = 8
 SHORT_TEXT = 80
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number to show. What a cluster claims may be NaN or without end: that is unknown, too."""
+    return value is not None and math.isfinite(value)
+
+
 def bytes_text(value: float | None) -> str:
     """Binary units, three digits: 1.50 GiB."""
-    if value is None:
+    if not is_known(value):
         return UNKNOWN
     size, sign = abs(float(value)), "-" if value < 0 else ""
     for unit in UNITS:
@@ -37,32 +45,33 @@ def bytes_text(value: float | None) -> str:
 
 def rate(value: float | None) -> str:
     """Bytes a second."""
-    return UNKNOWN if value is None else f"{bytes_text(value)}/s"
+    return f"{bytes_text(value)}/s" if is_known(value) else UNKNOWN
 
 
 def percent(value: float | None) -> str:
-    if value is None:
+    if not is_known(value):
         return UNKNOWN
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %"
 
 
 def share(used: float | None, total: float | None) -> float | None:
     """Percent of a whole; None when either is unknown or there is nothing."""
-    return None if used is None or not total else 100 * used / total
+    return 100 * used / total if is_known(used) and is_known(total) and total > 0 else None
 
 
 def number(value: float | None) -> str:
-    """Thousands set apart by a thin space; fractions only where there are any."""
-    if value is None:
+    """Thousands set apart by a thin space; fractions only where there are any, of less than one to Ray's own 0.0001."""
+    if not is_known(value):
         return UNKNOWN
     if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}".rstrip("0").rstrip(".").replace(",", THIN_SPACE)
+        digits = 2 if abs(value) >= 1 else 4
+        return f"{value:,.{digits}f}".rstrip("0").rstrip(".").replace(",", THIN_SPACE)
     return f"{int(value):,}".replace(",", THIN_SPACE)
 
 
 def duration(milliseconds: float | None) -> str:
     """The two largest units: 3 d 4 h, 5 m 3 s, 12.3 s, 40 ms."""
-    if milliseconds is None:
+    if not is_known(milliseconds) or milliseconds > LONGEST_MS:
         return UNKNOWN
     if milliseconds < 0:
         return "0 s"

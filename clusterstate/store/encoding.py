@@ -24,6 +24,7 @@ class Codec:
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    values: Callable[[bytes], list[Any]]  # as decode, but the values in field order without the row around them
 
 
 @cache
@@ -36,7 +37,7 @@ def codec(row_class: Any) -> Codec:
     for f in dataclasses.fields(row_class):
         kind = Any if f.name.endswith("_id") else hints[f.name]
         struct_fields.append((f.name, kind, *_default(f)))
-    struct = msgspec.defstruct(row_class.__name__ + "Row", struct_fields, array_like=True)
+    struct = msgspec.defstruct(row_class.__name__ + "Row", struct_fields, array_like=True, gc=False)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(struct)
 
     def encode(row: Any) -> bytes:
@@ -45,14 +46,16 @@ def codec(row_class: Any) -> Codec:
             values[index] = pack_id(values[index])
         return encoder.encode(values)
 
-    def decode(blob: bytes) -> Any:
-        decoded = decoder.decode(blob)
-        values = [getattr(decoded, name) for name in names]
+    def values(blob: bytes) -> list[Any]:
+        found = list(msgspec.structs.astuple(decoder.decode(blob)))
         for index in packed:
-            values[index] = unpack_id(values[index])
-        return row_class(*values)
+            found[index] = unpack_id(found[index])
+        return found
 
-    return Codec(encode, decode)
+    def decode(blob: bytes) -> Any:
+        return row_class(*values(blob))
+
+    return Codec(encode, decode, values)
 
 
 def pack_id(value: Any) -> Any:

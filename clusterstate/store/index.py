@@ -25,6 +25,9 @@ SCHEMA_VERSION = 1
 """Counts up when a table changes shape: an index of another version is rebuilt, a sealed one is read as it is."""
 SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 
+FOLLOWING = ("journal_mode=WAL", "synchronous=OFF", "journal_size_limit=16777216")  # disposable: rebuilt from Redis when torn
+IN_BULK = ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-32768", "temp_store=MEMORY")
+
 _json_encode = msgspec.json.Encoder().encode
 
 
@@ -72,13 +75,15 @@ def decode_row(row_class: Any, values: Sequence[Any]) -> Any:
 class Index:
     """The writing side. One process writes, any number read."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates. Raises sqlite3.DatabaseError when the file is torn or of another schema."""
+    def __init__(self, path: Path, *, in_bulk: bool = False) -> None:
+        """Opens or creates. Raises sqlite3.DatabaseError when the file is torn or of another schema.
+
+        `in_bulk`: a new file that nobody reads yet. It takes rows several times as fast, and is torn by any failure.
+        """
         self.path = path
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=OFF")  # disposable: rebuilt from Redis when torn
-        self._db.execute("PRAGMA journal_size_limit=16777216")
+        for pragma in IN_BULK if in_bulk else FOLLOWING:
+            self._db.execute(f"PRAGMA {pragma}")
         self.begin()  # one transaction: each definition on its own would cost a write of the schema
         self._create()
         self.commit()
@@ -104,10 +109,10 @@ class Index:
         found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
-    def put(self, resource: Resource, rows: Iterable[tuple[str, Any]]) -> int:
-        """Inserts or updates (id, row) pairs."""
-        columns = columns_of(resource.row)
-        return self._db.executemany(_upsert_sql(resource), (_values(columns, row_id, row) for row_id, row in rows)).rowcount
+    def put(self, resource: Resource, rows: Iterable[tuple[str, list[Any]]]) -> None:
+        """Inserts or updates (id, values in field order) pairs."""
+        composed = [number for number, column in enumerate(columns_of(resource.row), 1) if column.decode not in (None, bool)]
+        self._db.executemany(_upsert_sql(resource), (_values(composed, row_id, values) for row_id, values in rows))
 
     def delete(self, resource: Resource, ids: Iterable[str]) -> None:
         self._db.executemany(f"DELETE FROM {resource.name} WHERE row_hash = ?", [(row_hash(item),) for item in ids])  # noqa: S608 - a declared name
@@ -123,6 +128,15 @@ class Index:
         self._db.executemany(sql, [tuple(getattr(sample, name) for name in names) for sample in samples])
         self._db.execute("DELETE FROM samples WHERE at < ?", (oldest,))
 
+    def versions(self) -> dict[str, int]:
+        """The version of each resource."""
+        return {str(name): int(n) for name, n in self._db.execute("SELECT resource, n FROM versions")}
+
+    def raise_versions(self, past: dict[str, int]) -> None:
+        """Beyond those of a file that this one replaces: the same number must never stand for other rows."""
+        rows = [(n + 1, name) for name, n in past.items()]
+        self._db.executemany("UPDATE versions SET n = n + ? WHERE resource = ?", rows)
+
     def set_fresh(self, moments: dict[str, float]) -> None:
         """Replaces what is known about freshness."""
         self._db.execute("DELETE FROM fresh")
@@ -135,7 +149,6 @@ class Index:
             for listed in resource.indexed:
                 name = f"{resource.name}_{re.sub('[^a-z_]+', '_', listed)}"
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {resource.name}({listed})")
-        self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
         self.commit()
 
     def tune(self) -> None:
@@ -168,16 +181,18 @@ class Index:
             self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", (resource.name,))
         listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(NodeSample))
         self._db.execute(f"CREATE TABLE IF NOT EXISTS samples({listed})")
+        self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
         self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES('samples', 0)")
         self.note("schema", str(SCHEMA_VERSION))
 
 
-def _values(columns: tuple[Column, ...], row_id: str, row: Any) -> tuple[Any, ...]:
-    values: list[Any] = [row_hash(row_id)]
-    for column in columns:
-        value = getattr(row, column.name)
-        values.append(_json_encode(value).decode() if column.decode not in (None, bool) and value is not None else value)
-    return tuple(values)
+def _values(composed: list[int], row_id: str, values: list[Any]) -> list[Any]:
+    """As bound in the statement; `composed` are the places of what is kept as JSON."""
+    bound = [row_hash(row_id), *values]
+    for place in composed:
+        if bound[place] is not None:
+            bound[place] = _json_encode(bound[place]).decode()
+    return bound
 
 
 @cache

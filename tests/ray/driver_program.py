@@ -15,6 +15,8 @@ import ray
 from ray._private import state as ray_state
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 
+RESTARTED_WITHIN_S = 60.0
+
 
 @ray.remote(num_cpus=0)
 class Told:
@@ -36,12 +38,19 @@ class Driver:
         return {"actor_id": self.actors[name]._actor_id.hex(), "at": time.time()}
 
     def wait(self, name: str) -> dict[str, Any]:
-        """Until the actor answers."""
-        pid = ray.get(self.actors[name].ready.remote())
-        return {"pid": pid, "at": time.time()}
+        """Until the actor answers, also when it is just being started again."""
+        give_up = time.monotonic() + RESTARTED_WITHIN_S
+        while True:
+            try:
+                pid = ray.get(self.actors[name].ready.remote())
+                return {"pid": pid, "at": time.time()}
+            except ray.exceptions.RayActorError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
 
     def kill(self, name: str) -> dict[str, Any]:
-        ray.kill(self.actors.pop(name))
+        ray.kill(self.actors[name])  # kept: else Ray may call it out of scope instead of killed
         return {"at": time.time()}
 
     def leave(self, name: str) -> dict[str, Any]:

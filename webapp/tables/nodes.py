@@ -28,7 +28,6 @@ NODES = Table(
         ),
         Column("node_id", "Node", cell="node_link", filter="id", searched=True, alias=("node", "id")),
         Column("state", "State", cell="state", sort="asc", filter="choice", choices=("ALIVE", "DEAD")),
-        Column("state_message", "State message", cell="message", filter="text", help="Why it died, in Ray's words."),
         Column("node_ip", "IP", cell="code", sort="asc", filter="text", searched=True, alias=("ip",)),
         Column("is_head_node", "Head", cell="bool", sort="desc", filter="bool", hidden=True, alias=("head",)),
         Column(
@@ -84,6 +83,7 @@ NODES = Table(
             help="Used of total, as `ray status -v` counts: what tasks and actors asked for, not what they use.",
         ),
         Column("num_workers", "Workers", cell="number", sort="desc", numeric=True),
+        Column("state_message", "State message", cell="message", filter="text", help="Why it died, in Ray's words."),
         Column("labels", "Labels", cell="labels", hidden=True),
         Column(
             "status", "Busy", cell="state", hidden=True, carry=("idle_since_ms",), help="RUNNING or IDLE, as the autoscaler sees it."
