@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,13 @@ class Running:
         return str(self.ready["url"]).rstrip("/")
 
     @property
+    def cluster_path(self) -> str:
+        """Below the path prefix, as `get` takes it."""
+        return f"/c/{self.ready['cluster']}"
+
+    @property
     def cluster_url(self) -> str:
-        return f"{self.url}/c/{self.ready['cluster']}"
+        return self.url + self.cluster_path
 
     @property
     def state_dir(self) -> Path:
@@ -66,6 +71,13 @@ class Running:
         key = {"actors": "actor_id", "jobs": "job_id", "nodes": "node_id", "workers": "worker_id"}.get(table, "placement_group_id")
         return next(iter(self.rows(table, f"?{key}={row_id}")["rows"]), None)
 
+    def wait_until(self, holds: Callable[[], bool], within_s: float = 60.0) -> None:
+        """Asks again and again until something holds."""
+        give_up = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < give_up, f"it does not hold after {within_s} s\n{self.output()[-2000:]}"
+            time.sleep(0.3)
+
     def wait_for_rows(self, table: str, query: str = "", at_least: int = 1, within_s: float = 60.0) -> list[dict[str, Any]]:
         """Rows of a table once there are enough."""
         give_up = time.monotonic() + within_s
@@ -88,6 +100,7 @@ def raydeck_up(
     """
     given, folder = folder, folder or Path(tempfile.mkdtemp(prefix="rdup"))
     ready = folder / "ready.json"
+    ready.unlink(missing_ok=True)  # of one that was killed
     program = [str(RAYDECK)] if python is None else [str(python), "-m", "webapp.cli"]
     command = [*program, "up", "--port", "0", "--ready-file", str(ready), "--state-dir", str(folder / "state"), *options]
     with (folder / "output").open("wb") as output:

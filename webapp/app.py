@@ -33,6 +33,7 @@ from webapp.proxies import Proxies
 from webapp.roles import Role
 from webapp.routes import ROUTES, Route, add_routes, by_endpoint, check_routes
 from webapp.scope import current_scope, has_page, href
+from webapp.tables.drawn_rows import DrawnRows, drawer
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ def _templates(app: Flask) -> None:
     app.jinja_env.globals.update(
         href=href, has_page=has_page, menu=navigation.menu, parent_of=navigation.parent_of, all_time_zones=time_zones
     )
+    app.jinja_env.globals["drawn"] = drawer(DrawnRows())
     formatting.register(app.jinja_env)
     app.context_processor(_context)
 

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
@@ -17,7 +17,11 @@ UNKNOWN = "–"
 THIN_SPACE = "\u202f"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 BYTE_RESOURCES = frozenset({"memory", "object_store_memory"})
-ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]{0,2000}(?:\x07|\x1b\\|\x9c)"  # titles, links; one without an end must not hide what follows
+    r"|\x1b[@-_]"
+)
 LONGEST_MS = 1e15
 """Some 30,000 years: more is a claim that no clock made."""
 SHORT_ID = 8
@@ -94,18 +98,19 @@ def lasted(start_ms: float | None, end_ms: float | None, now_ms: float) -> str:
 
 
 def moment(milliseconds: float | None, zone: str = "UTC") -> str:
-    """YYYY-MM-DD HH:MM:SS in an IANA zone."""
-    if milliseconds is None:
+    """YYYY-MM-DD HH:MM:SS in an IANA zone. For the browser's own zone it says UTC, until a script there rewrites it."""
+    if not is_known(milliseconds):
         return UNKNOWN
     try:
-        return (EPOCH + timedelta(milliseconds=milliseconds)).astimezone(_zone(zone)).strftime("%Y-%m-%d %H:%M:%S")
+        text = (EPOCH + timedelta(milliseconds=milliseconds)).astimezone(_zone(zone)).strftime("%Y-%m-%d %H:%M:%S")
     except OverflowError:
         return f"{milliseconds:.0f} ms"
+    return f"{text} UTC" if zone == "browser" else text
 
 
 def iso(milliseconds: float | None) -> str:
     """For a machine: the datetime attribute, in UTC."""
-    if milliseconds is None:
+    if not is_known(milliseconds):
         return ""
     try:
         return (EPOCH + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -196,23 +201,23 @@ def short_time_zones(current: str) -> tuple[str, ...]:
 
 def points(values: Sequence[float | None], width: int = 100, height: int = 24, top: float | None = None) -> list[str]:
     """Polylines of a sparkline: one for each run of known values, as SVG points."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if is_known(value)]
     if not known:
         return []
     highest = top or max(known) or 1.0
     step = width / max(1, len(values) - 1)
     runs: list[list[str]] = [[]]
     for position, value in enumerate(values):
-        if value is None:
+        if not is_known(value):
             runs.append([])
         else:
-            runs[-1].append(f"{position * step:.1f},{height - 1 - min(value / highest, 1.0) * (height - 2):.1f}")
+            runs[-1].append(f"{position * step:.1f},{height - 1 - min(max(value / highest, 0.0), 1.0) * (height - 2):.1f}")
     return [" ".join(run if len(run) > 1 else run * 2) for run in runs if run]
 
 
 def summed(items: Iterable[Any], name: str) -> float | None:
     """Sum of a field over those that have it; None when none has."""
-    known = [value for value in (getattr(item, name) for item in items) if value is not None]
+    known = [value for value in (getattr(item, name) for item in items) if is_known(value)]
     return sum(known) if known else None
 
 

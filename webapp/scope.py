@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,12 @@ from webapp.parts import parts
 
 BY_NODES = frozenset({NODE_STATS.name, PROCESSES.name, "samples"})
 """What node collectors write; the rest comes from the cluster collector."""
+
+
+PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+"""Stands in a URL as it is."""
+STAND_IN = "an-id"
+PLACE = frozenset({"cluster", "session", "filename"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,25 @@ def current_scope() -> Scope | None:
 
 def href(endpoint: str, **values: Any) -> str:
     """The URL of a page, in the cluster and session of this request unless others are named. None drops a value."""
+    if len(values) == 1:
+        [(name, value)] = values.items()
+        if isinstance(value, str) and PLAIN.fullmatch(value) and name not in PLACE:
+            before = _before(endpoint, name)
+            if before is not None:
+                return before + value
+    return _built(endpoint, values)
+
+
+def _before(endpoint: str, name: str) -> str | None:
+    """What stands before an id in a page's URL, where the id comes last: a table has hundreds of such links."""
+    known: dict[tuple[str, str], str | None] = g.setdefault("links", {})
+    if (endpoint, name) not in known:
+        built = _built(endpoint, {name: STAND_IN})
+        known[endpoint, name] = built.removesuffix(STAND_IN) if built.endswith("/" + STAND_IN) and "?" not in built else None
+    return known[endpoint, name]
+
+
+def _built(endpoint: str, values: dict[str, Any]) -> str:
     route = parts().routes.get(endpoint)
     if route is None:
         raise LookupError(f"There is no route {endpoint}.")

@@ -75,15 +75,18 @@ class Projector:
                 projection.tune()
 
     def _follow_streams(self, now: float) -> bool:
+        """True when changes came and there are no more."""
+        moments = {key: projection.read_freshness() for key, projection in self._open.items()}  # before what they are true of
         wanted: Any = {key: last for projection in self._open.values() for key, last in projection.streams.items()}
         reply: Any = self._redis.xread(wanted, count=ENTRIES_AT_ONCE, block=BLOCK_MS)
-        entries = dict(reply)
+        entries: dict[bytes, Any] = dict(reply)
         changed = False
-        for projection in self._open.values():
-            changes, samples = (entries.get(key, []) for key in projection.streams)
+        for key, projection in self._open.items():
+            changes, samples = (entries.get(stream, []) for stream in projection.streams)
             changed |= projection.apply(changes, samples, now)
-            projection.follow_freshness()
-        return changed
+            if len(changes) < ENTRIES_AT_ONCE:
+                projection.say_fresh(moments[key])
+        return changed and all(len(some) < ENTRIES_AT_ONCE for some in entries.values())
 
     def _look_around(self, now: float) -> None:
         current = fleet.current_sessions(self._redis)

@@ -109,10 +109,10 @@ class Index:
         found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
-    def put(self, resource: Resource, rows: Iterable[tuple[str, list[Any]]]) -> None:
-        """Inserts or updates (id, values in field order) pairs."""
+    def put(self, resource: Resource, rows: Iterable[tuple[str, list[Any]]]) -> int:
+        """Inserts or updates (id, values in field order) pairs; returns how many."""
         composed = [number for number, column in enumerate(columns_of(resource.row), 1) if column.decode not in (None, bool)]
-        self._db.executemany(_upsert_sql(resource), (_values(composed, row_id, values) for row_id, values in rows))
+        return self._db.executemany(_upsert_sql(resource), (_values(composed, row_id, values) for row_id, values in rows)).rowcount
 
     def delete(self, resource: Resource, ids: Iterable[str]) -> None:
         self._db.executemany(f"DELETE FROM {resource.name} WHERE row_hash = ?", [(row_hash(item),) for item in ids])  # noqa: S608 - a declared name
@@ -137,10 +137,13 @@ class Index:
         rows = [(n + 1, name) for name, n in past.items()]
         self._db.executemany("UPDATE versions SET n = n + ? WHERE resource = ?", rows)
 
-    def set_fresh(self, moments: dict[str, float]) -> None:
-        """Replaces what is known about freshness."""
-        self._db.execute("DELETE FROM fresh")
-        self._db.executemany("INSERT INTO fresh(name, at) VALUES(?, ?)", list(moments.items()))
+    def set_fresh(self, before: dict[str, float], moments: dict[str, float]) -> None:
+        """Replaces what is known about freshness; `before` is what was set last, empty when that is not known."""
+        if before:
+            self._db.executemany("DELETE FROM fresh WHERE name = ?", [(name,) for name in before.keys() - moments.keys()])
+        else:
+            self._db.execute("DELETE FROM fresh")
+        self._db.executemany("INSERT OR REPLACE INTO fresh(name, at) VALUES(?, ?)", list(moments.items() - before.items()))
 
     def make_sorts(self) -> None:
         """Creates the indexes: after a bulk load, since one by one costs twice the time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from clusterstate.resources import ACTORS, BY_NAME, JOBS, METADATA, NODES, RESOU
 from clusterstate.store import keys
 from clusterstate.store.encoding import codec, field_to_id
 from clusterstate.store.index import Index
+from clusterstate.store.new_index import NewIndex, remove
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.stored_rows import read_all, read_rows
 
@@ -27,8 +27,13 @@ WHOLE_SNAPSHOT = (NODES.name, ACTORS.name, JOBS.name)
 """Once these are confirmed, what is in Redis is a whole picture."""
 ENTRIES_AT_ONCE = 500
 IDS_AT_ONCE = 1000
+IN_BULK_FROM = 5000
+"""Changed rows at once from which a new index is filled faster than this one is brought up to date: a first snapshot, say."""
+NOTHING_MORE_S = 5.0
+"""After this long without rows a new index is shown even though the collector has not said that it is whole."""
 
 StreamEntries = Sequence[tuple[bytes, dict[bytes, bytes]]]
+Fields = dict[Resource, set[bytes]]
 
 
 class Projection:
@@ -42,10 +47,12 @@ class Projection:
         self._history_s = history_s
         self._fresh: dict[str, float] = {}
         self._index = self._open()
-        self.change_id = (self._index.noted("change_id") or FIRST_ID.decode()).encode()
-        self.sample_id = (self._index.noted("sample_id") or FIRST_ID.decode()).encode()
+        self._new: NewIndex | None = None
+        self.change_id = self.sample_id = FIRST_ID
+        self._stand_where(self._index)
 
     def close(self) -> None:
+        self._drop_new()
         self._index.close()
 
     @property
@@ -57,74 +64,59 @@ class Projection:
         }
 
     def catch_up(self) -> None:
-        """Checks that the index belongs to what Redis holds; rebuilds it if not. To be called now and then."""
+        """Checks that the index belongs to what Redis holds; begins a new one if not. To be called now and then."""
         epoch = self._redis.get(keys.epoch(self.cluster, self.session))
         if not isinstance(epoch, bytes):
             return  # flushed: what the index knows stays until the collector has written anew
-        known = self._index.noted("epoch")
+        known = self._index.noted("epoch") if self._new is None else self._new.epoch
         if known == epoch.hex() and not self._is_behind():
             return
-        if known is not None and not self._is_whole():
+        self._drop_new()
+        if self._index.noted("epoch") is not None and not is_whole(self.read_freshness()):
             return  # half a snapshot must not replace a whole picture
-        self.rebuild(epoch.hex())
+        self._begin_new(epoch.hex())
+        if self._new is not None and self._new.rows < IN_BULK_FROM:
+            self._show_new()
 
     def apply(self, changes: StreamEntries, samples: StreamEntries, now: float) -> bool:
         """Puts stream entries into the index as one transaction. True when anything changed."""
         if not changes and not samples:
             return False
         updated, forgotten = _gather(changes)
-        self._index.begin()
+        epoch = self._index.noted("epoch")
+        if self._new is None and epoch is not None and sum(map(len, updated.values())) > IN_BULK_FROM:
+            self._begin_new(epoch)  # reads what these entries announce
+            return False
         try:
-            for resource, fields in updated.items():
-                self._put(resource, list(fields))
-            for resource, fields in forgotten.items():
-                self._index.delete(resource, (field_to_id(item) for item in fields))
-            self._index.bump({resource.name for resource in (*updated, *forgotten)})
-            self._put_samples(samples, now)
-            self._advance(changes, samples)
-            self._index.commit()
+            self._apply(updated, forgotten, changes, samples, now)
         except BaseException:
-            self._index.rollback()
+            self._give_up_transaction()
             raise
         return True
 
-    def follow_freshness(self) -> None:
-        """Copies when each resource was last known right. Does not count as a change."""
+    def read_freshness(self) -> dict[str, float]:
+        """When each resource was last known right, as Redis has it now. To be read before the streams are."""
         reply: Any = self._redis.hgetall(keys.fresh(self.cluster, self.session))
-        moments = {name.decode(errors="replace"): float(at) for name, at in reply.items()}
+        return {name.decode(errors="replace"): float(at) for name, at in reply.items()}
+
+    def say_fresh(self, moments: dict[str, float]) -> None:
+        """All that was announced before `moments` were read is in: a new index may be shown, and they are true of it.
+
+        Does not count as a change.
+        """
+        if self._new is not None:
+            if self._new.rows >= IN_BULK_FROM and not is_whole(moments) and self._new.idle_s() < NOTHING_MORE_S:
+                return
+            self._show_new()
         if moments and moments != self._fresh:
             self._index.begin()
-            self._index.set_fresh(moments)
+            self._index.set_fresh(self._fresh, moments)
             self._index.commit()
             self._fresh = moments
 
-    def rebuild(self, epoch: str) -> None:
-        """Writes a new index from what Redis holds and puts it in the old one's place."""
-        new = self.path.with_suffix(".new")
-        _remove(new)
-        last = self._last_change_id()
-        index = Index(new)
-        index.begin()
-        for resource in RESOURCES:
-            decode = codec(resource.row).decode
-            index.put(resource, ((field_to_id(name), decode(blob)) for name, blob in self._stored(resource)))
-        index.note("epoch", epoch)
-        index.note("change_id", last.decode())
-        index.commit()
-        index.make_sorts()
-        index.tune()
-        index.close()
-        self._index.close()
-        _remove(self.path)
-        os.replace(new, self.path)
-        for suffix in ("-wal", "-shm"):
-            new.with_name(new.name + suffix).unlink(missing_ok=True)
-        self._index = Index(self.path)
-        self.change_id, self.sample_id, self._fresh = last, FIRST_ID, {}
-        log.info("rebuilt the index of %s %s", self.cluster, self.session)
-
-    def _stored(self, resource: Resource) -> Iterable[tuple[bytes, bytes]]:
-        return read_all(self._redis, self.cluster, self.session, resource)
+    def follow_freshness(self) -> None:
+        """The same for who knows that nobody writes meanwhile."""
+        self.say_fresh(self.read_freshness())
 
     def tune(self) -> None:
         """Lets SQLite learn the sizes of tables."""
@@ -137,6 +129,8 @@ class Projection:
 
     def seal(self, now: float) -> None:
         """Closes the index for ever and lets the session's keys expire."""
+        if self._new is not None:
+            self._show_new()
         self._index.seal()
         pipe = self._redis.pipeline(transaction=False)
         for key in session_keys(self.cluster, self.session):
@@ -150,10 +144,50 @@ class Projection:
             index.make_sorts()
         except sqlite3.DatabaseError as error:
             log.warning("the index %s cannot be used (%s); it is rebuilt", self.path.name, error)
-            _remove(self.path)
+            remove(self.path)
             index = Index(self.path)
             index.make_sorts()
         return index
+
+    def _begin_new(self, epoch: str) -> None:
+        """Fills a new index with what Redis holds; the streams go into it from there on."""
+        last = self._last_change_id()
+        new = self._new = NewIndex(self.path, epoch)
+        try:
+            new.index.begin()
+            for resource in RESOURCES:
+                values = codec(resource.row).values
+                stored = read_all(self._redis, self.cluster, self.session, resource)
+                new.count(new.index.put(resource, ((field_to_id(name), values(blob)) for name, blob in stored)))
+            new.index.note("change_id", last.decode())
+            new.index.commit()
+        except BaseException:
+            self._drop_new()
+            raise
+        self.change_id, self.sample_id = last, FIRST_ID
+
+    def _show_new(self) -> None:
+        if self._new is not None:
+            new, self._new = self._new, None
+            self._index = new.put_in_place_of(self._index)
+            self._fresh = {}
+            log.info("a new index of %s %s: %d rows", self.cluster, self.session, new.rows)
+
+    def _drop_new(self) -> None:
+        """Whatever is wrong with it, the index that is shown goes on from where it stands."""
+        if self._new is not None:
+            self._new.discard()
+            self._new = None
+            self._stand_where(self._index)
+
+    def _stand_where(self, index: Index) -> None:
+        self.change_id = (index.noted("change_id") or FIRST_ID.decode()).encode()
+        self.sample_id = (index.noted("sample_id") or FIRST_ID.decode()).encode()
+
+    def _give_up_transaction(self) -> None:
+        if self._new is None:
+            self._index.rollback()
+        self._drop_new()
 
     def _is_behind(self) -> bool:
         """The stream was trimmed past our place, or ends before it (Redis went back in time)."""
@@ -166,35 +200,47 @@ class Projection:
         trimmed = ours < stream_position(first[0][0]) and int(self._redis.xinfo_stream(key)["entries-added"]) > int(self._redis.xlen(key))
         return trimmed or stream_position(last[0][0]) < ours
 
-    def _is_whole(self) -> bool:
-        return all(self._redis.hmget(keys.fresh(self.cluster, self.session), WHOLE_SNAPSHOT))
-
     def _last_change_id(self) -> bytes:
         last: Any = self._redis.xrevrange(keys.changes(self.cluster, self.session), count=1)
         return bytes(last[0][0]) if last else FIRST_ID
 
-    def _put(self, resource: Resource, fields: list[bytes]) -> None:
-        decode = codec(resource.row).decode
+    def _apply(self, updated: Fields, forgotten: Fields, changes: StreamEntries, samples: StreamEntries, now: float) -> None:
+        index = self._index if self._new is None else self._new.index
+        index.begin()
+        for resource, fields in updated.items():
+            self._put(index, resource, list(fields))
+        for resource, fields in forgotten.items():
+            index.delete(resource, (field_to_id(item) for item in fields))
+        index.bump({resource.name for resource in (*updated, *forgotten)})
+        if samples:
+            decode = codec(NodeSample).decode
+            index.put_samples([decode(fields[b"s"]) for _, fields in samples], now - self._history_s)
+            index.bump(["samples"])
+        self._advance(index, changes, samples)
+        index.commit()
+
+    def _put(self, index: Index, resource: Resource, fields: list[bytes]) -> None:
+        values = codec(resource.row).values
         for start in range(0, len(fields), IDS_AT_ONCE):
             some = fields[start : start + IDS_AT_ONCE]
             blobs = read_rows(self._redis, self.cluster, self.session, resource, some)
-            self._index.put(resource, ((field_to_id(name), decode(blob)) for name, blob in zip(some, blobs, strict=True) if blob))
-            self._index.delete(resource, (field_to_id(name) for name, blob in zip(some, blobs, strict=True) if not blob))
+            count = index.put(resource, ((field_to_id(name), values(blob)) for name, blob in zip(some, blobs, strict=True) if blob))
+            index.delete(resource, (field_to_id(name) for name, blob in zip(some, blobs, strict=True) if not blob))
+            if self._new is not None:
+                self._new.count(count)
 
-    def _put_samples(self, entries: StreamEntries, now: float) -> None:
-        if not entries:
-            return
-        decode = codec(NodeSample).decode
-        self._index.put_samples([decode(fields[b"s"]) for _, fields in entries], now - self._history_s)
-        self._index.bump(["samples"])
-
-    def _advance(self, changes: StreamEntries, samples: StreamEntries) -> None:
+    def _advance(self, index: Index, changes: StreamEntries, samples: StreamEntries) -> None:
         if changes:
             self.change_id = changes[-1][0]
-            self._index.note("change_id", self.change_id.decode())
+            index.note("change_id", self.change_id.decode())
         if samples:
             self.sample_id = samples[-1][0]
-            self._index.note("sample_id", self.sample_id.decode())
+            index.note("sample_id", self.sample_id.decode())
+
+
+def is_whole(moments: dict[str, float]) -> bool:
+    """Whether the collector has written all there is."""
+    return all(name in moments for name in WHOLE_SNAPSHOT)
 
 
 def session_keys(cluster: str, session: str) -> Iterable[bytes]:
@@ -213,7 +259,7 @@ def stream_position(entry_id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
-def _gather(entries: StreamEntries) -> tuple[dict[Resource, set[bytes]], dict[Resource, set[bytes]]]:
+def _gather(entries: StreamEntries) -> tuple[Fields, Fields]:
     """What to read again and what to remove: the last word on each id counts."""
     updated: dict[Resource, set[bytes]] = {}
     forgotten: dict[Resource, set[bytes]] = {}
@@ -236,8 +282,3 @@ def _move(ids: list[bytes], into: set[bytes], out_of: set[bytes] | None) -> None
     into.update(ids)
     if out_of:
         out_of.difference_update(ids)
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -92,8 +92,8 @@ class SessionWriter:
         changed = 0
         iterator = iter(rows)
         while chunk := list(islice(iterator, BATCH)):
-            blobs = {id_to_field(row_id(resource, row)): encode(row) for row in chunk}
             by_id = {id_to_field(row_id(resource, row)): row for row in chunk}
+            blobs = {name: encode(row) for name, row in by_id.items()}
             changed += self._write_changed(resource, blobs, by_id)
         return changed
 

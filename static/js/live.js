@@ -53,6 +53,7 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden && !i
 if (pause) {
   pause.addEventListener("click", () => {
     pause.setAttribute("aria-pressed", String(!isPaused()));
+    document.documentElement.classList.toggle("paused", isPaused());
     if (isPaused()) tell(); else askNow();
   });
 }

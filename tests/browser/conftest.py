@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+PATIENCE_MS = 20_000
 
 
 @dataclass
@@ -48,19 +52,44 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="session")
-def signed_in(browser: Browser, demo: Running) -> Iterator[dict[str, object]]:
+def sign_in(browser: Browser, running: Running) -> dict[str, object]:
     """The storage of a browser that signed in by the one-time link, as a person does on the first run."""
     context = browser.new_context()
     page = context.new_page()
-    page.goto(demo.ready["sign_in_url"])
+    page.goto(running.ready["sign_in_url"])
     page.locator("form[method=post] button[type=submit]").first.click()
     page.wait_for_url(lambda url: "/login" not in url)
-    demo.wait_for_rows("actors", "?state=DEAD")
-    demo.wait_for_rows("jobs", "?status=FAILED")
-    demo.wait_for_rows("nodes", at_least=2)
-    yield dict(context.storage_state())
+    storage = dict(context.storage_state())
     context.close()
+    return storage
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, storage: dict[str, object], **options: object) -> Iterator[BrowserContext]:
+    """A browser window of somebody who has signed in."""
+    context = browser.new_context(storage_state=storage, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+def count_swaps(page: Page) -> None:
+    """From here on `window.swaps` counts the updates that the page has shown."""
+    page.evaluate("window.swaps = 0; document.addEventListener('htmx:after:swap', () => { window.swaps += 1; })")
+
+
+def wait_for_updates(page: Page, count: int = 2) -> None:
+    page.wait_for_function("wanted => window.swaps >= wanted", arg=count, timeout=60_000)
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, demo: Running) -> dict[str, object]:
+    """Signed in to the demo, which has something of everything by now."""
+    storage = sign_in(browser, demo)
+    demo.wait_for_rows("actors", "?state=DEAD")
+    demo.wait_for_rows("jobs", "?status=FAILED", within_s=180)
+    demo.wait_for_rows("nodes", at_least=2)
+    return storage
 
 
 @pytest.fixture
@@ -70,16 +99,14 @@ def troubles() -> Troubles:
 
 @pytest.fixture
 def context(browser: Browser, signed_in: dict[str, object]) -> Iterator[BrowserContext]:
-    opened = browser.new_context(storage_state=signed_in, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
-    opened.set_default_timeout(10_000)
-    yield opened
-    opened.close()
+    with opened(browser, signed_in, viewport={"width": 1280, "height": 900}) as found:
+        yield found
 
 
 @pytest.fixture
 def page(context: BrowserContext, troubles: Troubles) -> Iterator[Page]:
     """A signed-in page that must not complain of anything."""
-    opened = context.new_page()
-    troubles.watch(opened)
-    yield opened
+    found = context.new_page()
+    troubles.watch(found)
+    yield found
     assert troubles.seen == []

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import Troubles
+from tests.browser.conftest import Troubles, opened
 from tests.running import Running
 
 pytestmark = pytest.mark.browser
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.browser
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PICTURES = Path(__file__).parent / "pictures"
 WIDTHS = {"phone": 360, "laptop": 1280, "wall": 2560}
+AXE_AT = ("phone", "laptop")  # what axe-core looks at is the same on a wall
 PAGES = (
     "",
     "jobs",
@@ -29,6 +30,7 @@ PAGES = (
     "nodes/{node}",
     "nodes/{node}?tab=processes",
     "nodes/{node}?tab=workers",
+    "nodes/{node}?tab=actors",
     "nodes/{node}?tab=raylet",
     "workers",
     "workers/{worker}",
@@ -57,30 +59,34 @@ def addresses(demo: Running, ids: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", list(WIDTHS))
 def test_every_page_fits_and_is_accessible(
-    browser: Browser, signed_in: dict[str, object], demo: Running, ids: dict[str, str], theme: str, width: str
+    browser: Browser, signed_in: dict[str, object], demo: Running, ids: dict[str, str], theme: str
 ) -> None:
-    context = browser.new_context(
-        storage_state=signed_in,  # type: ignore[arg-type]
-        viewport={"width": WIDTHS[width], "height": 900},
-        color_scheme=theme,  # type: ignore[arg-type]
-        bypass_csp=False,
-    )
-    page, troubles = context.new_page(), Troubles()
-    troubles.watch(page)
+    """At every width; the pictures are kept for people to look at."""
     PICTURES.mkdir(exist_ok=True)
     problems: list[str] = []
-    for number, address in enumerate(addresses(demo, ids)):
-        page.goto(address)
-        page.screenshot(path=str(PICTURES / f"{number:02d}-{width}-{theme}.png"))
-        name = address.removeprefix(demo.url)
+    troubles = Troubles()
+    with opened(browser, signed_in, color_scheme=theme) as context:
+        page = context.new_page()
+        troubles.watch(page)
+        for number, address in enumerate(addresses(demo, ids)):
+            page.goto(address)
+            found = look_at(page, f"{number:02d}-{theme}")
+            problems += [f"{address.removeprefix(demo.url)} {problem}" for problem in found]
+    assert problems + [seen for seen in troubles.seen if "404" not in seen] == []
+
+
+def look_at(page: Page, name: str) -> list[str]:
+    """What is wrong with an open page at each width."""
+    problems = []
+    for width, pixels in WIDTHS.items():
+        page.set_viewport_size({"width": pixels, "height": 900})
+        page.screenshot(path=str(PICTURES / f"{name}-{width}.png"))
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"):
-            problems.append(f"{name} is wider than the screen")
-        problems += [f"{name}: {finding}" for finding in axe_findings(page)]
-    context.close()
-    expected = [seen for seen in troubles.seen if "404" not in seen]
-    assert problems + expected == []
+            problems.append(f"is wider than the screen of a {width}")
+        if width in AXE_AT:
+            problems += [f"on a {width}: {finding}" for finding in axe_findings(page)]
+    return problems
 
 
 def axe_findings(page: Page) -> list[str]:
@@ -92,90 +98,3 @@ def axe_findings(page: Page) -> list[str]:
         for violation in json.loads(found)
         if violation["impact"] in {"serious", "critical"}
     ]
-
-
-def test_an_actor_that_is_made_and_dies_is_seen_without_reloading(page: Page, demo: Running) -> None:
-    page.goto(f"{demo.cluster_url}/actors?sort=-start_time_ms")
-    first = page.locator("table tbody tr").first.inner_text()
-    page.wait_for_function("first => document.querySelector('table tbody tr').innerText !== first", arg=first, timeout=60_000)
-
-
-def test_typing_in_a_filter_is_not_disturbed_by_updates(page: Page, demo: Running) -> None:
-    page.goto(f"{demo.cluster_url}/actors")
-    box = page.locator("input[name=q]").first
-    box.focus()
-    page.keyboard.type("sta", delay=20)
-    page.wait_for_timeout(2500)
-    page.keyboard.type("te:ALIVE", delay=20)
-    expect(box).to_have_value("state:ALIVE")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**q=state*")
-    assert "DEAD" not in page.locator("table tbody").first.inner_text()
-
-
-def test_back_returns_to_the_table_as_it_was(page: Page, demo: Running) -> None:
-    page.goto(f"{demo.cluster_url}/actors")
-    page.goto(f"{demo.cluster_url}/actors?state=DEAD")
-    page.locator("table thead a").first.click()
-    page.wait_for_url("**sort=*")
-    sorted_url = page.url
-    page.locator("table tbody tr a").first.click()
-    page.wait_for_url("**/actors/*")
-    page.go_back()
-    assert page.url == sorted_url
-    expect(page.locator("table tbody tr").first).to_contain_text("DEAD")
-    page.go_back()
-    page.wait_for_url("**/actors?state=DEAD")
-
-
-def test_everything_can_be_done_without_javascript(browser: Browser, signed_in: dict[str, object], demo: Running) -> None:
-    context = browser.new_context(storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.goto(f"{demo.cluster_url}/actors")
-    page.locator("input[name=q]").first.fill("state:ALIVE")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**q=state*")
-    assert "DEAD" not in page.locator("table tbody").first.inner_text()
-    page.locator("table tbody tr a").first.click()
-    expect(page.locator("h1")).to_be_visible()
-    context.close()
-
-
-def test_the_keyboard_alone_goes_everywhere(page: Page, demo: Running) -> None:
-    page.goto(f"{demo.cluster_url}/")
-    page.keyboard.press("?")
-    expect(page.locator("dialog[open]")).to_be_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("a")
-    page.wait_for_url("**/actors")
-    page.keyboard.press("/")
-    expect(page.locator("input[name=q]").first).to_be_focused()
-    page.keyboard.press("Escape")
-    page.keyboard.press("Control+k")
-    expect(page.locator("dialog[open] input")).to_be_focused()
-
-
-def test_the_theme_can_be_chosen_and_stays(page: Page, demo: Running) -> None:
-    page.goto(f"{demo.cluster_url}/")
-    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.locator("html").press("t")
-    page.wait_for_function("before => getComputedStyle(document.body).backgroundColor !== before", arg=before)
-    after = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.reload()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == after
-
-
-def test_no_request_leaves_the_site(page: Page, demo: Running) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{demo.cluster_url}/")
-    page.wait_for_timeout(3000)
-    assert [url for url in asked if not url.startswith((demo.url, "data:"))] == []
-
-
-def test_the_first_page_with_all_it_needs_is_small(page: Page, demo: Running) -> None:
-    sizes: list[int] = []
-    page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length") or 0)))
-    page.goto(f"{demo.cluster_url}/")
-    assert sum(sizes) < 100_000

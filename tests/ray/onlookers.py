@@ -60,6 +60,11 @@ class Person:
         except (OSError, http.client.HTTPException):
             return NO_ANSWER, ""
 
+    def is_signed_in(self) -> bool:
+        """Whether the own account is shown, and not the sign-in page that one is sent to else."""
+        status, body = self.open("/account")
+        return status == 200 and 'name="password"' not in body
+
 
 @dataclass
 class Onlookers:
