@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import pages
+from benchmarks import gcs_cost, pages
 
-BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"pages": pages.main}
+BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"pages": pages.main, "gcs_cost": gcs_cost.main}
 
 
 def main(arguments: list[str]) -> int:

@@ -102,6 +102,7 @@ class Selection:
     limit: int = 100
     after: Cursor | None = None
     before: Cursor | None = None
+    counter: str | None = None  # the column whose values are counted beside the page: nothing need be counted twice
 
 
 @dataclass(frozen=True)

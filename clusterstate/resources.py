@@ -17,6 +17,8 @@ class Resource:
     key: str | None
     buckets: int = 1  # Redis hashes the rows are spread over: about 100 rows each at full size
     indexed: tuple[str, ...] = ()  # SQLite indexes, "a" or "a,b": for each sort, and for filters in the default order
+    counted: tuple[str, ...] = ()  # columns of few values: how many rows have each combination is kept up, not counted
+    searched: tuple[str, ...] = ()  # columns that a bare word is looked for in: kept once more, side by side, for one short scan
 
 
 NODES = Resource("nodes", model.Node, "node_id", 16, ("state", "node_ip", "start_time_ms"))
@@ -51,6 +53,8 @@ ACTORS = Resource(
         "placement_group_id",
         "death_cause",
     ),
+    counted=("state", "class_name"),
+    searched=("actor_id", "class_name", "name", "repr_name"),
 )
 PLACEMENT_GROUPS = Resource(
     "placement_groups", model.PlacementGroup, "placement_group_id", 64, ("state", "name", "creator_job_id", "creation_request_received_ms")

@@ -19,6 +19,7 @@ from clusterstate.query import NotFound
 from clusterstate.resources import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, WORKERS
 from clusterstate.store.fleet_reader import Fleet
 from clusterstate.store.reader import IndexMissing
+from clusterstate.store.sqlite_reading import DeadlinePassed
 from webapp import background
 from webapp.parts import parts
 
@@ -118,7 +119,7 @@ def _clusters(fleet: Fleet, now: float) -> Iterator[Metric]:
             report = reader.collector()
             if report is not None:
                 reachable.add_metric((name,), int(report.gcs_reachable))
-        except (IndexMissing, NotFound):
+        except (IndexMissing, NotFound, DeadlinePassed):
             continue
     yield from (rows, ages, reachable)
 

@@ -134,9 +134,9 @@ def visible(text: object) -> str:
 
 
 def shortened(text: object, length: int = SHORT_TEXT) -> str:
-    """The first line, at most so long."""
+    """The first line, at most so long. Blanks alone would be a link that nobody sees, so they are named."""
     cut = str(text)[: 4 * length + 400]  # colour codes go first, and 100 kB need not be read for 80 characters
-    line = visible(cut.strip().split("\n", 1)[0])
+    line = visible(cut.strip().split("\n", 1)[0]).strip() or ("(blank)" if cut else "")
     return line[: length - 1] + "…" if len(line) > length or len(str(text)) > len(cut) else line
 
 

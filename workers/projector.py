@@ -14,8 +14,8 @@ from clusterstate import paths
 from clusterstate.settings import Settings
 from clusterstate.store import fleet
 from clusterstate.store.connection import UNREACHABLE, connect
-from clusterstate.store.fleet_index import FleetIndex, sealed_sessions, session_file
-from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection
+from clusterstate.store.fleet_index import FleetIndex, is_plain_name, is_sealed, sealed_sessions, session_file, unsealed_sessions
+from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection, has_ended
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ LOOK_AROUND_S = 1.0
 TUNE_S = 120.0
 RETRY_S = 0.5
 DAY_S = 86_400.0
+LAST_READS = 100
+"""Round trips at most for what is left in the streams of a session that has ended."""
 
 
 def run_projector(settings: Settings, should_stop: Callable[[], bool]) -> None:
@@ -89,17 +91,33 @@ class Projector:
         return changed and all(len(some) < ENTRIES_AT_ONCE for some in entries.values())
 
     def _look_around(self, now: float) -> None:
-        current = fleet.current_sessions(self._redis)
-        sealed = set(sealed_sessions(self._index_dir))
-        for cluster, session in current.items():
-            if (cluster, session) not in self._open and (cluster, session) not in sealed:
-                self._open[cluster, session] = self._begin(cluster, session)
+        current = self._current()
+        for cluster, session in {*current.items(), *unsealed_sessions(self._index_dir)}:
+            if (cluster, session) not in self._open:
+                self._open_again(cluster, session)
         for key, projection in list(self._open.items()):
             projection.catch_up()
             if projection.has_ended() or current.get(key[0], key[1]) != key[1]:
                 self._end(key, projection, now)
         self._fleet.write(current, fleet.costs(self._redis), now)
         self._remove_old(now)
+
+    def _current(self) -> dict[str, str]:
+        """Sessions by cluster. A name that cannot be a file's is passed over, not every cluster's end."""
+        found = fleet.current_sessions(self._redis)
+        odd = [name for name, session in found.items() if not (is_plain_name(name) and is_plain_name(session))]
+        for name in odd:
+            log.warning("passed over a cluster or session whose name cannot be a file's: %r %r", name, found[name])
+        return {name: session for name, session in found.items() if name not in odd}
+
+    def _open_again(self, cluster: str, session: str) -> None:
+        """Follows a session, new or left by an earlier projector. A sealed one only if it lives again."""
+        path = session_file(self._index_dir, cluster, session)
+        if is_sealed(path):
+            if has_ended(self._redis, cluster, session) is not False:
+                return
+            path.unlink()
+        self._open[cluster, session] = self._begin(cluster, session)
 
     def _begin(self, cluster: str, session: str) -> Projection:
         path = session_file(self._index_dir, cluster, session)
@@ -109,9 +127,14 @@ class Projector:
 
     def _end(self, key: tuple[str, str], projection: Projection, now: float) -> None:
         """Takes in what is left of the streams, then seals."""
-        for stream, last in list(projection.streams.items())[:1]:
-            reply: Any = self._redis.xread({stream: last}, count=ENTRIES_AT_ONCE * 100)
-            projection.apply(reply[0][1] if reply else [], [], now)
+        for _ in range(LAST_READS):
+            streams: Any = projection.streams
+            reply: Any = self._redis.xread(streams, count=ENTRIES_AT_ONCE * 10)
+            entries: dict[bytes, Any] = dict(reply)
+            changes, samples = (entries.get(stream, []) for stream in streams)
+            projection.apply(changes, samples, now)
+            if not entries:
+                break
         projection.follow_freshness()
         projection.seal(now)
         del self._open[key]

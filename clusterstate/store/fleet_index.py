@@ -42,12 +42,23 @@ def known_clusters(index_dir: Path) -> list[str]:
     return sorted(path.name for path in index_dir.iterdir() if path.is_dir()) if index_dir.is_dir() else []
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether this is the file of a session that has ended: it is read-only."""
+    return path.exists() and not path.stat().st_mode & 0o200
+
+
 def sealed_sessions(index_dir: Path) -> Iterable[tuple[str, str]]:
-    """(cluster, session) of the sessions that have ended: their files are read-only."""
-    for cluster in known_clusters(index_dir):
-        for session in known_sessions(index_dir, cluster):
-            if not session_file(index_dir, cluster, session).stat().st_mode & 0o200:
-                yield cluster, session
+    """(cluster, session) of the sessions that have ended."""
+    return [(cluster, session) for cluster, session in _sessions(index_dir) if is_sealed(session_file(index_dir, cluster, session))]
+
+
+def unsealed_sessions(index_dir: Path) -> Iterable[tuple[str, str]]:
+    """(cluster, session) of the sessions that go on, or ended while no projector looked."""
+    return [(cluster, session) for cluster, session in _sessions(index_dir) if not is_sealed(session_file(index_dir, cluster, session))]
+
+
+def _sessions(index_dir: Path) -> Iterable[tuple[str, str]]:
+    return [(cluster, session) for cluster in known_clusters(index_dir) for session in known_sessions(index_dir, cluster)]
 
 
 class FleetIndex:

@@ -20,8 +20,9 @@ import msgspec
 
 from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES, Resource
+from clusterstate.store import derived
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Counts up when a table changes shape: an index of another version is rebuilt, a sealed one is read as it is."""
 SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 
@@ -152,12 +153,18 @@ class Index:
             for listed in resource.indexed:
                 name = f"{resource.name}_{re.sub('[^a-z_]+', '_', listed)}"
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {resource.name}({listed})")
+            if derived.is_new(self._db, resource):
+                derived.fill(self._db, resource)
         self.commit()
 
     def tune(self) -> None:
         """Lets SQLite learn how large tables are; cheap, now and then."""
         self._db.execute("PRAGMA analysis_limit=400")
         self._db.execute("ANALYZE")
+
+    def note_end(self, ended_ms: int, reason: str) -> None:
+        """Says when the session ended, unless its collector did."""
+        self._db.execute("UPDATE metadata SET ended_ms = ?, end_reason = ? WHERE ended_ms IS NULL", (ended_ms, reason))
 
     def seal(self) -> None:
         """Puts one plain, read-only file without a log beside it in the index's place; who reads the old one reopens."""
@@ -182,6 +189,7 @@ class Index:
             listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(resource.row))
             self._db.execute(f"CREATE TABLE IF NOT EXISTS {resource.name}(row_hash INTEGER PRIMARY KEY, {listed})")
             self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", (resource.name,))
+            derived.create(self._db, resource)
         listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(NodeSample))
         self._db.execute(f"CREATE TABLE IF NOT EXISTS samples({listed})")
         self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")

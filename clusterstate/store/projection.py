@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from clusterstate.store.encoding import codec, field_to_id
 from clusterstate.store.index import Index
 from clusterstate.store.new_index import NewIndex, remove
 from clusterstate.store.row_ids import SINGLE_ROW_ID
-from clusterstate.store.stored_rows import read_all, read_rows
+from clusterstate.store.stored_rows import read_all, read_rows, session_keys
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Projection:
         self._fresh: dict[str, float] = {}
         self._index = self._open()
         self._new: NewIndex | None = None
+        self._belongs = True  # what the streams say is about the data that the index holds
         self.change_id = self.sample_id = FIRST_ID
         self._stand_where(self._index)
 
@@ -67,20 +68,27 @@ class Projection:
         """Checks that the index belongs to what Redis holds; begins a new one if not. To be called now and then."""
         epoch = self._redis.get(keys.epoch(self.cluster, self.session))
         if not isinstance(epoch, bytes):
-            return  # flushed: what the index knows stays until the collector has written anew
+            self._belongs = False
+            return  # flushed: what the index knows stays, and ages, until the collector has written anew
         known = self._index.noted("epoch") if self._new is None else self._new.epoch
         if known == epoch.hex() and not self._is_behind():
+            self._belongs = True
             return
         self._drop_new()
+        self._belongs = False
         if self._index.noted("epoch") is not None and not is_whole(self.read_freshness()):
             return  # half a snapshot must not replace a whole picture
         self._begin_new(epoch.hex())
+        self._belongs = True
         if self._new is not None and self._new.rows < IN_BULK_FROM:
             self._show_new()
 
     def apply(self, changes: StreamEntries, samples: StreamEntries, now: float) -> bool:
         """Puts stream entries into the index as one transaction. True when anything changed."""
         if not changes and not samples:
+            return False
+        if not self._belongs:
+            self._pass_over(changes, samples)
             return False
         updated, forgotten = _gather(changes)
         epoch = self._index.noted("epoch")
@@ -104,6 +112,8 @@ class Projection:
 
         Does not count as a change.
         """
+        if not self._belongs:
+            return
         if self._new is not None:
             if self._new.rows >= IN_BULK_FROM and not is_whole(moments) and self._new.idle_s() < NOTHING_MORE_S:
                 return
@@ -124,13 +134,14 @@ class Projection:
 
     def has_ended(self) -> bool:
         """Whether the collector said that the session is over."""
-        [blob] = read_rows(self._redis, self.cluster, self.session, METADATA, [b"t" + SINGLE_ROW_ID.encode()])
-        return blob is not None and codec(METADATA.row).decode(blob).ended_ms is not None
+        return has_ended(self._redis, self.cluster, self.session) is True
 
     def seal(self, now: float) -> None:
         """Closes the index for ever and lets the session's keys expire."""
         if self._new is not None:
             self._show_new()
+        last_known = max(self._fresh.values(), default=now)
+        self._index.note_end(int(last_known * 1000), "nobody watches it any more")
         self._index.seal()
         pipe = self._redis.pipeline(transaction=False)
         for key in session_keys(self.cluster, self.session):
@@ -229,6 +240,11 @@ class Projection:
             if self._new is not None:
                 self._new.count(count)
 
+    def _pass_over(self, changes: StreamEntries, samples: StreamEntries) -> None:
+        """A new index will be filled from the rows themselves."""
+        self.change_id = changes[-1][0] if changes else self.change_id
+        self.sample_id = samples[-1][0] if samples else self.sample_id
+
     def _advance(self, index: Index, changes: StreamEntries, samples: StreamEntries) -> None:
         if changes:
             self.change_id = changes[-1][0]
@@ -238,19 +254,15 @@ class Projection:
             index.note("sample_id", self.sample_id.decode())
 
 
+def has_ended(client: redis.Redis, cluster: str, session: str) -> bool | None:
+    """Whether the collector said that a session is over; None when Redis knows nothing of it."""
+    [blob] = read_rows(client, cluster, session, METADATA, [b"t" + SINGLE_ROW_ID.encode()])
+    return None if blob is None else codec(METADATA.row).decode(blob).ended_ms is not None
+
+
 def is_whole(moments: dict[str, float]) -> bool:
     """Whether the collector has written all there is."""
     return all(name in moments for name in WHOLE_SNAPSHOT)
-
-
-def session_keys(cluster: str, session: str) -> Iterable[bytes]:
-    """Every key of a session."""
-    for resource in RESOURCES:
-        yield keys.dead(cluster, session, resource.name)
-        for bucket in range(resource.buckets):
-            yield keys.rows(cluster, session, resource.name, bucket)
-    for make in (keys.changes, keys.samples, keys.fresh, keys.epoch, keys.tick, keys.counters):
-        yield make(cluster, session)
 
 
 def stream_position(entry_id: bytes) -> tuple[int, int]:

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.query import OPERATORS, AnyOf, Condition, Cursor, Selection, View
+from clusterstate.store.derived import counts_table, texts_table
+
+TEXT_OPERATORS = frozenset({"contains", "like", "starts"})
 
 
 @dataclass(frozen=True)
 class Statement:
+    """`resources` are those whose change may change the answer."""
+
     sql: str
     values: tuple[Any, ...]
+    resources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,17 @@ def segments(selection: Selection) -> list[Segment]:
     return order
 
 
-def rows_statement(view: View, selection: Selection, segment: Segment, *, from_cursor: bool, limit: int) -> Statement:
-    """Rows of one segment: the selected columns, then the sorted value, then the row hash."""
+def rows_statement(
+    view: View, selection: Selection, segment: Segment, *, from_cursor: bool, limit: int, few_match: bool = False
+) -> Statement:
+    """Rows of one segment: the selected columns, then the sorted value, then the row hash.
+
+    `few_match`: find what matches first and sort that, rather than go through all rows in order until enough match.
+    """
     cursor = (selection.before or selection.after) if from_cursor else None
     split = view.parts.get(selection.sort) if segment.with_value else None
-    parts = [
-        _part_statement(view, selection, segment, cursor, sort, limit, only) for only, sort in split or (("", view.sql(selection.sort)),)
-    ]
+    sorts = split or (("", view.sql(selection.sort)),)
+    parts = [_part_statement(view, selection, segment, cursor, sort, limit, only, few_match) for only, sort in sorts]
     if len(parts) == 1:
         return parts[0]
     width = len(selection.columns)
@@ -53,10 +63,10 @@ def rows_statement(view: View, selection: Selection, segment: Segment, *, from_c
 
 
 def _part_statement(
-    view: View, selection: Selection, segment: Segment, cursor: Cursor | None, sort: str, limit: int, only: str
+    view: View, selection: Selection, segment: Segment, cursor: Cursor | None, sort: str, limit: int, only: str, few_match: bool
 ) -> Statement:
     hash_ = f"{view.base.name}.row_hash"
-    where, values = conditions_sql(view, (*selection.always, *selection.where))
+    where, values = conditions_sql(view, (*selection.always, *selection.where), few_match=few_match)
     where += [only] if only else []
     where.append(f"{sort} IS {'NOT ' if segment.with_value else ''}NULL")
     descending = _is_descending(selection, segment)
@@ -65,7 +75,8 @@ def _part_statement(
         where.append(more)
         values.extend(bound)
     direction = "DESC" if descending else "ASC"
-    order = f"{sort} {direction}, {hash_} {direction}" if segment.with_value else f"{hash_} {direction}"
+    plus = "+" if few_match else ""  # SQLite then takes no index for the order
+    order = f"{plus}{sort} {direction}, {plus}{hash_} {direction}" if segment.with_value else f"{plus}{hash_} {direction}"
     used = {*selection.columns, selection.sort, *_columns(selection)}
     columns = ", ".join(view.sql(column) for column in selection.columns)
     sql = f"SELECT {columns}, {sort}, {hash_} FROM {_tables(view, used)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {int(limit)}"  # noqa: S608 - declared names
@@ -78,28 +89,99 @@ def _is_descending(selection: Selection, segment: Segment) -> bool:
 
 def count_statement(view: View, conditions: tuple[Condition | AnyOf, ...]) -> Statement:
     """How many rows there are for which the conditions hold."""
-    where, values = conditions_sql(view, conditions)
-    used = {column for condition in conditions for column in _columns_of(condition)}
-    return Statement(f"SELECT count(*) FROM {_tables(view, used)} WHERE {' AND '.join(where) or '1'}", tuple(values))  # noqa: S608 - declared names
+    source = _source(view, conditions)
+    return Statement(f"SELECT {source.number} FROM {source.tables} WHERE {source.where}", source.values, source.resources)  # noqa: S608 - declared names
 
 
 def group_statement(view: View, column: str, conditions: tuple[Condition | AnyOf, ...], limit: int) -> Statement:
     """The values of a column with how many rows have each, most first."""
-    where, values = conditions_sql(view, conditions)
-    used = {column, *(name for condition in conditions for name in _columns_of(condition))}
-    sql = f"SELECT {view.sql(column)}, count(*) FROM {_tables(view, used)} WHERE {' AND '.join(where) or '1'} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {int(limit)}"  # noqa: S608, E501 - declared names
-    return Statement(sql, tuple(values))
+    source = _source(view, conditions, column)
+    grouped = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {int(limit)}"
+    sql = f"SELECT {view.sql(column)}, {source.number} FROM {source.tables} WHERE {source.where} {grouped}"  # noqa: S608 - declared names
+    return Statement(sql, source.values, source.resources)
 
 
-def conditions_sql(view: View, conditions: tuple[Condition | AnyOf, ...]) -> tuple[list[str], list[Any]]:
+def can_find_few(view: View, conditions: tuple[Condition | AnyOf, ...]) -> bool:
+    """Whether `few_match` would make a difference."""
+    return any(_is_word(view, condition) or _is_counted_text(view, condition) for condition in conditions)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows are counted."""
+
+    number: str
+    tables: str
+    where: str
+    values: tuple[Any, ...]
+    resources: tuple[str, ...]
+
+
+def _source(view: View, conditions: tuple[Condition | AnyOf, ...], *columns: str) -> Source:
+    """The shortest table that can tell: kept counts, the texts that words are looked for in, or the rows themselves."""
+    base = view.base
+    words = [condition for condition in conditions if _is_word(view, condition)]
+    others = tuple(condition for condition in conditions if not _is_word(view, condition))
+    used = {*columns, *(name for condition in others for name in columns_of(condition))}
+    if not base.counted or not used <= set(base.counted) - view.columns.keys():
+        where, values = conditions_sql(view, conditions)
+        used |= {name for condition in words for name in columns_of(condition)}
+        return Source("count(*)", _tables(view, used), " AND ".join(where) or "1", tuple(values), _resources(view, used))
+    where, values = conditions_sql(view, others)
+    if not words:
+        return Source(
+            "coalesce(sum(n), 0)", f"{counts_table(base)} AS {base.name}", " AND ".join(where) or "1", tuple(values), (base.name,)
+        )
+    where += [f"instr({base.name}.text, ?) > 0" for _ in words]
+    values += [_lower(_parts(condition)[0]) for condition in words]
+    return Source("count(*)", f"{texts_table(base)} AS {base.name}", " AND ".join(where), tuple(values), (base.name,))
+
+
+def conditions_sql(view: View, conditions: tuple[Condition | AnyOf, ...], *, few_match: bool = False) -> tuple[list[str], list[Any]]:
     """SQL terms to be joined by AND, and the values bound in them."""
     terms: list[str] = []
     values: list[Any] = []
+    base = view.base
     for condition in conditions:
+        if few_match and _is_word(view, condition):
+            terms.append(f"{base.name}.row_hash IN (SELECT row_hash FROM {texts_table(base)} WHERE instr(text, ?) > 0)")  # noqa: S608 - declared names
+            values.append(_lower(_parts(condition)[0]))
+            continue
         parts, bound = zip(*(_condition(view, part) for part in _parts(condition)), strict=True)
-        terms.append(f"({' OR '.join(parts)})")
+        term = f"({' OR '.join(parts)})"
+        if few_match and _is_counted_text(view, condition):
+            column = columns_of(condition)[0]
+            inner = f"SELECT {column} FROM {counts_table(base)} AS {base.name} WHERE {term}"  # noqa: S608 - declared names
+            term = f"{view.sql(column)} IN ({inner})"
+        terms.append(term)
         values.extend(value for some in bound for value in some)
     return terms, values
+
+
+def _is_word(view: View, condition: Condition | AnyOf) -> bool:
+    """Whether this is a word looked for in all searched columns: then it is looked for in their texts."""
+    parts = _parts(condition)
+    if not view.base.searched or {part.column for part in parts} != set(view.base.searched):
+        return False
+    value = parts[0].value
+    return isinstance(value, str) and "\n" not in value and all(part.operator == "contains" and part.value == value for part in parts)
+
+
+def _is_counted_text(view: View, condition: Condition | AnyOf) -> bool:
+    """Whether this is a search in one column of few values."""
+    parts = _parts(condition)
+    columns = {part.column for part in parts}
+    return len(columns) == 1 and columns <= set(view.base.counted) and all(part.operator in TEXT_OPERATORS for part in parts)
+
+
+def _lower(condition: Condition) -> str:
+    """As SQLite's lower() and LIKE do it: ASCII letters alone."""
+    return str(condition.value).encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def _resources(view: View, columns: set[str]) -> tuple[str, ...]:
+    used = " ".join(view.sql(column) for column in columns)
+    return (view.base.name, *(join.resource.name for join in view.joins if f"{join.resource.name}." in used))
 
 
 def _parts(condition: Condition | AnyOf) -> tuple[Condition, ...]:
@@ -140,8 +222,9 @@ def _tables(view: View, columns: set[str]) -> str:
 
 
 def _columns(selection: Selection) -> list[str]:
-    return [name for condition in (*selection.always, *selection.where) for name in _columns_of(condition)]
+    return [name for condition in (*selection.always, *selection.where) for name in columns_of(condition)]
 
 
-def _columns_of(condition: Condition | AnyOf) -> list[str]:
+def columns_of(condition: Condition | AnyOf) -> list[str]:
+    """The columns that a condition is about."""
     return [part.column for part in _parts(condition)]

@@ -14,6 +14,9 @@ CONNECTIONS_PER_THREAD = 8
 STEPS_BETWEEN_LOOKS = 2000
 """SQLite instructions between two looks at the clock: about 50 µs."""
 
+SWAP_LOOKS, SWAP_LOOK_S = 10, 0.02
+"""How often and at what distance to look again for an index that is being replaced."""
+
 _local = threading.local()
 
 
@@ -25,20 +28,32 @@ class IndexMissing(Exception):
     """There is no such index file (yet)."""
 
 
+def inode_of(path: Path) -> int:
+    """Which file is at `path` now. A moment without one, while a new index takes an old one's place, is waited for."""
+    for _ in range(SWAP_LOOKS):
+        try:
+            return path.stat().st_ino
+        except FileNotFoundError:
+            if not path.with_suffix(".new").exists():
+                break
+            time.sleep(SWAP_LOOK_S)
+    raise IndexMissing(str(path))
+
+
 def connection(path: Path) -> sqlite3.Connection:
     """This thread's connection to the file that is at `path` now. Raises IndexMissing."""
     opened: OrderedDict[Path, tuple[int, sqlite3.Connection]] = _local.__dict__.setdefault("opened", OrderedDict())
-    try:
-        inode = path.stat().st_ino
-    except FileNotFoundError:
-        raise IndexMissing(str(path)) from None
+    inode = inode_of(path)
     known = opened.get(path)
     if known is not None and known[0] == inode:
         opened.move_to_end(path)
         return known[1]
     if known is not None:
         known[1].close()
-    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
+    except sqlite3.OperationalError:
+        raise IndexMissing(str(path)) from None
     db.execute("PRAGMA query_only=1")
     opened[path] = (inode, db)
     while len(opened) > CONNECTIONS_PER_THREAD:

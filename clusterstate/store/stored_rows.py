@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import redis
 
-from clusterstate.resources import Resource
+from clusterstate.resources import RESOURCES, Resource
 from clusterstate.store import keys
 
 BUCKETS_AT_ONCE = 64
 """About 6,000 rows, 2 MB, at full size."""
+
+
+def session_keys(cluster: str, session: str) -> Iterable[bytes]:
+    """Every key of a session."""
+    for resource in RESOURCES:
+        yield keys.dead(cluster, session, resource.name)
+        for bucket in range(resource.buckets):
+            yield keys.rows(cluster, session, resource.name, bucket)
+    for make in (keys.changes, keys.samples, keys.fresh, keys.epoch, keys.tick, keys.counters):
+        yield make(cluster, session)
 
 
 def by_bucket(resource: Resource, names: Iterable[bytes]) -> dict[int, list[bytes]]:

@@ -18,7 +18,7 @@ from clusterstate.store import keys
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.leases import Lease
 from clusterstate.store.row_ids import SINGLE_ROW_ID, row_id
-from clusterstate.store.stored_rows import by_bucket, read_all, read_rows
+from clusterstate.store.stored_rows import by_bucket, read_all, read_rows, session_keys
 
 BATCH = 500
 """Rows per round trip: about 200 kB, far below anything that would hold Redis up."""
@@ -62,10 +62,13 @@ class SessionWriter:
         """Makes this the cluster's current session. After a loss of data, starts a new epoch."""
         lost = self._epoch is not None and not self.is_known()
         epoch = self._redis.get(keys.epoch(self.cluster, self.session))
-        if lost or not isinstance(epoch, bytes):
+        ended = self._has_ended()
+        if lost or ended or not isinstance(epoch, bytes):
             epoch = secrets.token_bytes(8)
 
         def claim(pipe: Any) -> None:
+            if ended:  # it was left for another cluster and is watched again: its keys were about to expire
+                pipe.unlink(*session_keys(self.cluster, self.session))
             pipe.set(keys.epoch(self.cluster, self.session), epoch)
             pipe.hset(keys.clusters(), self.cluster, self.session)
 
@@ -79,6 +82,16 @@ class SessionWriter:
         if metadata is not None and metadata.ended_ms is None:
             self.record(METADATA, [dataclasses.replace(metadata, ended_ms=int(now * 1000), end_reason=reason)], now)
 
+        def leave(pipe: Any) -> None:
+            for key in session_keys(self.cluster, self.session):
+                pipe.expire(key, keys.ENDED_SESSION_EXPIRES_S)
+
+        self._commit(leave)
+
+    def _has_ended(self) -> bool:
+        [metadata] = self.get(METADATA, [SINGLE_ROW_ID])
+        return metadata is not None and metadata.ended_ms is not None
+
     def is_known(self) -> bool:
         """False when Redis was flushed, replaced or went back in time since `begin`: begin again, record everything."""
         epoch, tick = self._redis.mget(keys.epoch(self.cluster, self.session), keys.tick(self.cluster, self.session))
@@ -87,14 +100,18 @@ class SessionWriter:
         return self._tick is None or int(tick or 0) >= self._tick
 
     def record(self, resource: Resource, rows: Iterable[Any], now: float) -> int:
-        """Keeps these rows. Those that differ from what is stored are written and announced; their number is returned."""
+        """Keeps these rows. Those that differ from what is stored are written and announced; their number is returned.
+
+        Dead rows that were given up for the limit stay so, however often Ray lists them again.
+        """
         encode = codec(resource.row).encode
+        given_up = self._given_up_until(resource)
         changed = 0
         iterator = iter(rows)
         while chunk := list(islice(iterator, BATCH)):
             by_id = {id_to_field(row_id(resource, row)): row for row in chunk}
             blobs = {name: encode(row) for name, row in by_id.items()}
-            changed += self._write_changed(resource, blobs, by_id)
+            changed += self._write_changed(resource, blobs, by_id, given_up)
         return changed
 
     def forget(self, resource: Resource, ids: Iterable[str], now: float) -> int:
@@ -162,8 +179,9 @@ class SessionWriter:
         while over > 0:
             names = [name for name in self._redis.lrange(key, 0, min(over, BATCH) - 1) if isinstance(name, bytes)]
             rows = self.get(resource, [field_to_id(name) for name in names])
-            still_dead = [name for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)]
-            self._evict(resource, len(names), still_dead)
+            still_dead = {name: row for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)}
+            until = max((row.end_time_ms or 0 for row in still_dead.values()), default=0)
+            self._evict(resource, len(names), list(still_dead), max(until, self._given_up_until(resource)))
             over -= len(names)
         return self.evicted(resource)
 
@@ -175,22 +193,33 @@ class SessionWriter:
 
         return sum(int(reply) for reply in self._commit(remove)[:-1])
 
-    def _evict(self, resource: Resource, listed: int, names: list[bytes]) -> None:
+    def _given_up_until(self, resource: Resource) -> int:
+        """The latest end, in Unix milliseconds, of a dead row that was given up; 0 before any was."""
+        if resource.name not in DEAD:
+            return 0
+        return int(self._redis.hget(keys.counters(self.cluster, self.session), "until:" + resource.name) or 0)
+
+    def _evict(self, resource: Resource, listed: int, names: list[bytes], until: int) -> None:
         def evict(pipe: Any) -> None:
             pipe.ltrim(keys.dead(self.cluster, self.session, resource.name), listed, -1)
             for bucket, some in by_bucket(resource, names).items():
                 pipe.hdel(self._rows_key(resource, bucket), *some)
             if names:
                 pipe.hincrby(keys.counters(self.cluster, self.session), "evicted:" + resource.name, len(names))
+                pipe.hset(keys.counters(self.cluster, self.session), "until:" + resource.name, until)
                 self._announce(pipe, resource, forgotten=names)
 
         self._commit(evict)
 
-    def _write_changed(self, resource: Resource, blobs: dict[bytes, bytes], by_id: dict[bytes, Any]) -> int:
+    def _write_changed(self, resource: Resource, blobs: dict[bytes, bytes], by_id: dict[bytes, Any], given_up: int) -> int:
         names = list(blobs)
         stored = read_rows(self._redis, self.cluster, self.session, resource, names)
         before = {name: blob for name, blob in zip(names, stored, strict=True) if blob is not None}
-        changed = [name for name in names if before.get(name) != blobs[name]]
+        changed = [
+            name
+            for name in names
+            if before.get(name) != blobs[name] and (name in before or not _is_given_up(resource, by_id[name], given_up))
+        ]
         if not changed:
             return 0
         died = self._newly_dead(resource, changed, before, by_id)
@@ -252,3 +281,8 @@ class SessionWriter:
         if held != f"{self._lease.token}:{self._lease.holder}".encode():
             raise LeaseLost(f"The lease {self._lease.name} is no longer held by {self._lease.holder}.")
         pipe.multi()
+
+
+def _is_given_up(resource: Resource, row: Any, until: int) -> bool:
+    """Whether a row that is not kept is one of those that had to go."""
+    return until > 0 and row.end_time_ms is not None and row.end_time_ms <= until and DEAD[resource.name](row)

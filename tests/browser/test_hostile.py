@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 from tests.browser.conftest import Troubles, opened, sign_in
 from tests.running import Running, raydeck_up
@@ -50,6 +50,7 @@ TABLES = {
 }
 LONGEST_CELL = 400
 TALLEST_ROW = 120
+FOREIGN = "iframe, base, meta[http-equiv], main img, main script, main style, form[action^='http://192']"
 
 
 @dataclass
@@ -88,26 +89,33 @@ def wary_page(browser: Browser, besieged: Besieged, troubles: Troubles) -> Itera
     with opened(browser, besieged.storage, viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         troubles.watch(page)
-        page.on("dialog", lambda dialog: (troubles.seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", lambda dialog: refuse(dialog, troubles))
         page.on("request", lambda request: troubles.seen.append(request.url) if "192.0.2.1" in request.url else None)
         yield page
         assert troubles.seen == []
+
+
+def refuse(dialog: Dialog, troubles: Troubles) -> None:
+    troubles.seen.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
 
 
 def unharmed(page: Page) -> list[str]:
     """What has come of an open page."""
     return list(
         page.evaluate(
-            """tallest => {
+            """([tallest, foreign]) => {
               const found = [];
               if (window.pwned !== undefined) found.push("a script ran");
-              if (document.querySelector("iframe, base, meta[http-equiv], main img, main script, main style, form[action^='http://192']")) found.push("markup came through");
+              if (document.querySelector(foreign)) found.push("markup came through");
               if (!document.querySelector("footer.bottom")) found.push("the page is cut off");
-              if (document.documentElement.scrollWidth > document.documentElement.clientWidth + 1) found.push("the page is too wide");
-              if ([...document.querySelectorAll("table.rows > tbody > tr")].some(row => row.offsetHeight > tallest)) found.push("a row is too tall");
+              const root = document.documentElement;
+              if (root.scrollWidth > root.clientWidth + 1) found.push("the page is too wide");
+              const rows = [...document.querySelectorAll("table.rows > tbody > tr")];
+              if (rows.some(row => row.offsetHeight > tallest)) found.push("a row is too tall");
               return found;
             }""",
-            TALLEST_ROW,
+            [TALLEST_ROW, FOREIGN],
         )
     )
 

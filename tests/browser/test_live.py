@@ -106,9 +106,7 @@ def test_an_error_of_an_update_is_told_beside_what_is_known(browser: Browser, si
         expect(page.locator("#problem")).to_be_empty(timeout=30_000)
 
 
-def test_a_person_whose_sign_in_has_ended_is_asked_to_sign_in_again(
-    browser: Browser, signed_in: dict[str, object], demo: Running
-) -> None:
+def test_a_person_whose_sign_in_has_ended_is_asked_to_sign_in_again(browser: Browser, signed_in: dict[str, object], demo: Running) -> None:
     with opened(browser, signed_in) as context:
         page = context.new_page()
         page.goto(f"{demo.cluster_url}/actors?state=DEAD")

@@ -126,7 +126,11 @@ def test_a_node_without_a_collector_says_how_to_add_one(busy_page: Page, busy: B
 
 
 def test_an_unknown_sort_or_page_says_what_is_allowed(busy_page: Page, busy: Busy, troubles: Troubles) -> None:
-    for path, status, words in (("actors?sort=nonsense", 400, "Sorts are"), ("actors/nonsense", 404, "remembered"), ("nonsense", 404, "no such page")):
+    for path, status, words in (
+        ("actors?sort=nonsense", 400, "Sorts are"),
+        ("actors/nonsense", 404, "remembered"),
+        ("nonsense", 404, "no such page"),
+    ):
         answer = busy_page.goto(f"{busy.running.cluster_url}/{path}")
         assert answer is not None
         assert answer.status == status

@@ -11,7 +11,7 @@ import redis
 
 from clusterstate import model
 from clusterstate.resources import ACTORS, BY_NAME, JOBS, METADATA, NODES, RESOURCES
-from clusterstate.store import leases
+from clusterstate.store import keys, leases
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.projection import Projection
 from clusterstate.store.writer import LeaseLost, SessionWriter, current_session
@@ -156,7 +156,6 @@ def test_a_missing_or_torn_index_is_rebuilt(cluster: BuiltCluster, redis_client:
 def test_an_index_behind_a_trimmed_stream_is_rebuilt(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
     cluster.writer.record(ACTORS, [model.Actor("aa" * 16, "ALIVE")], 1.0)
     cluster.writer.record(ACTORS, [model.Actor("bb" * 16, "ALIVE")], 1.0)
-    from clusterstate.store import keys
 
     redis_client.xtrim(keys.changes(cluster.name, cluster.session), maxlen=1, approximate=False)
     cluster.project()
@@ -204,3 +203,41 @@ def test_samples_are_kept_for_a_while_only(cluster: BuiltCluster) -> None:
 
 def test_the_metadata_row_is_single(cluster: BuiltCluster) -> None:
     assert len(cluster.reader.all(METADATA)) == 1
+
+
+def test_what_was_given_up_stays_so_when_ray_lists_it_again(cluster: BuiltCluster) -> None:
+    dead = [model.Actor(f"{number:032x}", "DEAD", end_time_ms=number * 10) for number in range(1, 6)]
+    for _ in range(3):
+        cluster.writer.record(ACTORS, dead, 1.0)
+        assert cluster.writer.trim_dead(ACTORS, 2, 1.0) == 3
+    assert sorted(row.end_time_ms for row in cluster.writer.rows(ACTORS)) == [40, 50]
+
+
+def test_a_session_that_is_watched_again_lives_again(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    metadata = cluster.reader.metadata()
+    assert metadata is not None
+    cluster.with_actor()
+    cluster.writer.end(5_000.0, "another cluster is watched")
+    assert redis_client.ttl(keys.epoch(cluster.name, cluster.session)) > 0
+    again = SessionWriter(redis_client, cluster.name, cluster.session)
+    again.begin(metadata)
+    assert redis_client.ttl(keys.epoch(cluster.name, cluster.session)) == -1
+    assert list(again.rows(ACTORS)) == []
+    [kept] = again.get(METADATA, ["-"])
+    assert kept.ended_ms is None
+
+
+def test_freshness_ages_while_redis_has_not_been_filled_again(cluster: BuiltCluster, redis_client: redis.Redis) -> None:
+    actor = cluster.with_actor()
+    now = time.time()
+    cluster.refresh(now - 60)
+    redis_client.flushall()
+    metadata = cluster.reader.metadata()
+    assert metadata is not None
+    cluster.writer.begin(metadata)
+    cluster.writer.confirm(["collector"], now)
+    cluster.project(now)
+    freshness = cluster.reader.freshness("actors", now=now)
+    assert freshness.word == "stale"
+    assert freshness.age_s == pytest.approx(60, abs=1)
+    assert cluster.reader.get(ACTORS, actor.actor_id) == actor

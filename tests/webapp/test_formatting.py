@@ -31,12 +31,16 @@ def test_bytes_have_binary_units_and_three_digits(value: float | None, text: str
     assert formatting.bytes_text(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, UNKNOWN), (0, "0 %"), (0.25, "0.2 %"), (9.96, "10.0 %"), (12.6, "13 %"), (340.0, "340 %")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, UNKNOWN), (0, "0 %"), (0.25, "0.2 %"), (9.96, "10.0 %"), (12.6, "13 %"), (340.0, "340 %")]
+)
 def test_percents_are_finer_where_they_are_small(value: float | None, text: str) -> None:
     assert formatting.percent(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, UNKNOWN), (0, "0"), (1234567, "1\u202f234\u202f567"), (0.5, "0.5"), (2.0, "2"), (1234.5, "1\u202f234.5")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, UNKNOWN), (0, "0"), (1234567, "1\u202f234\u202f567"), (0.5, "0.5"), (2.0, "2"), (1234.5, "1\u202f234.5")]
+)
 def test_numbers_set_thousands_apart(value: float | None, text: str) -> None:
     assert formatting.number(value) == text
 
@@ -124,6 +128,11 @@ def test_shortened_text_is_one_short_line(text: str) -> None:
     line = formatting.shortened(text)
     assert len(line) <= formatting.SHORT_TEXT
     assert "\n" not in line
+
+
+def test_blanks_alone_are_named_so_that_a_link_of_them_can_be_seen() -> None:
+    assert formatting.shortened(" \t\n\u3000") == "(blank)"
+    assert formatting.shortened("") == ""
 
 
 def test_shortened_text_says_that_something_is_left_out() -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,11 @@ def keep(folder: Path, dashboard: bool, nodes: int, gcs_port: int | None) -> Non
 
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    head: dict[str, Any] = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": dashboard, "object_store_memory": MEMORY}
+    head: dict[str, Any] = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": MEMORY}
+    head |= {"include_dashboard": dashboard}
     if dashboard:
-        head |= {"dashboard_host": "127.0.0.1", "dashboard_port": 0}
+        # A minimal install refuses True; by default it starts the dashboard's process, which then serves nothing.
+        head |= {"include_dashboard": True if find_spec("aiohttp_cors") else None, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
     if gcs_port:
         head["gcs_server_port"] = gcs_port
     cluster = Cluster(initialize_head=True, head_node_args=head)

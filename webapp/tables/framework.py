@@ -144,6 +144,7 @@ class TableQuery:
             limit=self.limit,
             after=self.after,
             before=self.before,
+            counter=None if everything else self.table.counter,
         )
 
     def without_filter(self, column: str) -> tuple[Condition | AnyOf, ...]:

@@ -85,9 +85,7 @@ NODES = Table(
         Column("num_workers", "Workers", cell="number", sort="desc", numeric=True),
         Column("state_message", "State message", cell="message", filter="text", help="Why it died, in Ray's words."),
         Column("labels", "Labels", cell="labels", hidden=True),
-        Column(
-            "status", "Busy", cell="state", hidden=True, carry=("idle_since_ms",), help="RUNNING or IDLE, as the autoscaler sees it."
-        ),
+        Column("status", "Busy", cell="state", hidden=True, carry=("idle_since_ms",), help="RUNNING or IDLE, as the autoscaler sees it."),
         Column("uptime_ms", "Uptime", cell="uptime", sort="desc", numeric=True, hidden=True, carry=("start_time_ms", "end_time_ms")),
         Column("start_time_ms", "Started", cell="time", sort="desc", filter="time", hidden=True, alias=("started",)),
         Column("end_time_ms", "Ended", cell="time", sort="desc", filter="time", hidden=True, alias=("ended",)),

@@ -66,7 +66,10 @@ class Jobs:
         await self._watch.store.run(lambda writer: writer.trim_dead(JOBS, limit, self._watch.now()))
 
     async def snapshot(self) -> None:
-        """The first poll asks for everything."""
+        """The first poll asks for everything; what was deleted while nobody looked is forgotten."""
+        if not self.keys:
+            kept = await self._watch.store.run(lambda writer: [job.submission_id for job in writer.rows(JOBS) if job.submission_id])
+            self.keys = dict.fromkeys(kept, b"")
         await self.poll()
         await self.trim()
 

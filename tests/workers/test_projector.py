@@ -1,0 +1,70 @@
+"""The projector: sessions that end, are left, or live again; names it cannot use; indexes it finds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from clusterstate import model, paths
+from clusterstate.resources import NODES
+from clusterstate.settings import Settings
+from clusterstate.store.fleet_index import is_sealed, session_file
+from clusterstate.store.fleet_reader import Fleet
+from clusterstate.store.writer import SessionWriter
+from workers import projector as module
+from workers.projector import Projector
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_MS", 10)
+    monkeypatch.setattr(module, "LOOK_AROUND_S", 0.0)
+
+
+def watched(client: redis.Redis, cluster: str, session: str) -> SessionWriter:
+    writer = SessionWriter(client, cluster, session)
+    writer.begin(model.ClusterMetadata(cluster, session, ""))
+    writer.record(NODES, [model.Node("aa" * 28, "ALIVE")], 1.0)
+    writer.confirm(["nodes", "actors", "jobs"], time.time())
+    return writer
+
+
+def run(client: redis.Redis, settings: Settings, steps: int = 5) -> Fleet:
+    projector = Projector(client, settings)
+    for _ in range(steps):
+        projector.step(time.time())
+    projector.close()
+    return Fleet(paths.index_dir(settings.state_dir))
+
+
+def test_a_session_that_another_followed_while_no_projector_ran_is_sealed_at_the_next_start(
+    redis_client: redis.Redis, settings: Settings
+) -> None:
+    watched(redis_client, "demo", "s1")
+    run(redis_client, settings)
+    watched(redis_client, "demo", "s2")
+    fleet = run(redis_client, settings)
+    assert is_sealed(session_file(paths.index_dir(settings.state_dir), "demo", "s1"))
+    assert fleet.reader("demo", "s1").freshness("nodes", now=time.time()).word == "past"
+    assert fleet.reader("demo").session == "s2"
+    assert len(fleet.reader("demo").all(NODES)) == 1
+
+
+def test_a_session_that_is_watched_again_is_shown_live(redis_client: redis.Redis, settings: Settings) -> None:
+    watched(redis_client, "demo", "s1").end(time.time(), "another cluster is watched")
+    watched(redis_client, "demo", "s2")
+    run(redis_client, settings)
+    watched(redis_client, "demo", "s1")
+    fleet = run(redis_client, settings)
+    assert fleet.reader("demo").session == "s1"
+    assert fleet.reader("demo").freshness("nodes", now=time.time()).word == "fresh"
+
+
+def test_a_name_that_cannot_be_a_file_stops_nobody_else(redis_client: redis.Redis, settings: Settings) -> None:
+    watched(redis_client, "odd", "../../etc")
+    watched(redis_client, "demo", "s1")
+    fleet = run(redis_client, settings)
+    assert fleet.names() == ["demo"]
+    assert len(fleet.reader("demo").all(NODES)) == 1
