@@ -218,7 +218,7 @@ def _unpack(archive: Path, staged: Path) -> tuple[float, dict[str, Member]]:
         created_at, members = _manifest(tar)
         missing = set(members)
         while (info := tar.next()) is not None:
-            if info.name not in missing or not info.isreg():
+            if info.name not in missing or not info.isreg() or info.sparse is not None:  # a sparse member grows on disk
                 raise BadBackup(f"The archive holds something its manifest does not name: {ascii(info.name)[:200]}.")
             missing.remove(info.name)
             _unpack_one(_content(tar, info), staged / info.name, info.name, members[info.name])

@@ -60,12 +60,18 @@ _ASSIGNED = re.compile(
 _FLAG = re.compile(r"(?<![\w-])(?P<head>--?(?P<key>[A-Za-z][\w-]{0,127})[ \t]{1,4})(?!-)" + _VALUE)
 
 
+_SECRET_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "sshpass")
+"""Of words written together: PGPASSWORD, authtoken."""
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a key, option or variable of this name holds a secret: HF_TOKEN, api-key, dbPassword; not max_tokens."""
     parts = [part.lower() for part in _PARTS.findall(name[:256])]
     if not parts or parts[-1] in _POINTERS:
         return False
     if _SECRET_WORDS.intersection(parts):
+        return True
+    if parts[-1] not in {"token", "pass"} and parts[-1].endswith(_SECRET_ENDINGS):
         return True
     last, before = parts[-1], parts[-2] if len(parts) > 1 else ""
     if last == "token":

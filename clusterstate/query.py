@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from clusterstate import resources
 from clusterstate.resources import Resource
+
+LONGEST_CURSOR = 400_000
+"""Bytes of a sorted text that a link to the next page may carry."""
 
 
 class BadQuery(ValueError):
@@ -83,11 +87,23 @@ class Cursor:
         """Raises BadQuery for anything as_text did not write."""
         try:
             value, key, now_ms = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        except (ValueError, TypeError):
-            raise BadQuery("after and before take only what a page's own next and previous links carry.") from None
-        if not (isinstance(key, int) and isinstance(now_ms, int) and isinstance(value, (str, int, float, type(None)))):
+            usable = _is_whole(key) and _is_whole(now_ms) and now_ms >= 0 and (value is None or _can_be_bound(value))
+        except (ValueError, TypeError, RecursionError):
+            usable = False
+        if not usable:
             raise BadQuery("after and before take only what a page's own next and previous links carry.")
         return Cursor(value, key, now_ms)
+
+
+def _is_whole(value: object) -> bool:
+    """A number that SQLite keeps as it is."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _can_be_bound(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value.encode()) <= LONGEST_CURSOR  # raises ValueError for lone surrogates
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)

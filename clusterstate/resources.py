@@ -52,8 +52,9 @@ ACTORS = Resource(
         "num_restarts",
         "placement_group_id",
         "death_cause",
+        "death_cause,end_time_ms",
     ),
-    counted=("state", "class_name"),
+    counted=("state", "class_name", "death_cause"),
     searched=("actor_id", "class_name", "name", "repr_name"),
 )
 PLACEMENT_GROUPS = Resource(

@@ -161,4 +161,4 @@ def _check(settings: Settings) -> Settings:
 def is_cluster_name(text: str) -> bool:
     """Whether `text` may name a cluster in URLs, keys and file names."""
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-    return 0 < len(text) <= 63 and text[0].isalnum() and set(text) <= allowed
+    return 0 < len(text) <= 63 and text[0].isalnum() and set(text) <= allowed and not text.endswith((".db", ".db-wal", ".db-shm"))

@@ -19,6 +19,7 @@ from clusterstate.settings import Settings, read_settings
 from clusterstate.store.connection import StoreUnavailable, connect
 from clusterstate.store.fleet_reader import Fleet
 from clusterstate.store.known_signins import KnownSignIns
+from clusterstate.store.signing import derive, master_key
 from clusterstate.store.signins import Connect, SignIns
 from webapp import csrf, formatting, navigation, security
 from webapp.assets import Assets
@@ -91,7 +92,7 @@ def _parts(
     clock: Callable[[], float],
     folder: Path,
 ) -> Parts:
-    sign_ins = SignIns(redis_connect, settings.sign_in_hours * 3600)
+    sign_ins = SignIns(redis_connect, settings.sign_in_hours * 3600, derive(master_key(settings.state_dir), "sign-ins"))
     assets = Assets(folder / "static")
     return Parts(
         settings=settings,

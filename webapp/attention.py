@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clusterstate import model
-from clusterstate.query import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, Condition
+from clusterstate.query import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, AnyOf, Condition
 from clusterstate.store.reader import Freshness, SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
 
@@ -16,6 +16,7 @@ ALMOST_FULL_PERCENT = 90.0
 NAMED_NODES = 3
 MEANT_TO_END = ("RAY_KILL", "OUT_OF_SCOPE", "REF_DELETED", "INTENDED", "NORMAL", "CREATOR_EXITED", "OWNER_DIED")
 """Parts of the names of death causes that are nobody's fault."""
+MOST_CAUSES = 100
 
 BAD, WARNING, NOTE = "bad", "warning", "note"
 
@@ -32,7 +33,7 @@ class Attention:
 
 def find_attention(reader: SessionReader, stats: Sequence[model.NodeStats], freshness: Freshness, now: float) -> list[Attention]:
     """Everything that needs somebody now or did within the last hour."""
-    recently = int((now - RECENT_S) * 1000)
+    recently = int(now - RECENT_S) // 10 * 10_000  # in steps, so that what is counted once serves for a while
     found: list[Attention] = []
     for part in (_source(reader), _nodes(reader, freshness, recently), _hosts(stats), _work(reader, recently)):
         try:
@@ -79,8 +80,11 @@ def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
     failed = _count(reader, JOBS, Condition("status", "is", "FAILED"), Condition("end_time_ms", "ge", recently))
     if failed:
         yield Attention(BAD, f"{_many(failed, 'job')} failed within the last hour.", "jobs", {"status": "FAILED"})
-    crashed = [Condition("death_cause", "lacks", part) for part in MEANT_TO_END]
-    dead = _count(reader, ACTORS, Condition("state", "is", "DEAD"), Condition("end_time_ms", "ge", recently), *crashed)
+    causes = [cause for cause in reader.counts(ACTORS, "death_cause", limit=MOST_CAUSES) if cause is not None and not _was_meant(cause)]
+    dead = _count(reader, ACTORS, Condition("death_cause", "unknown"), Condition("end_time_ms", "ge", recently))
+    if causes:
+        crashed = AnyOf(tuple(Condition("death_cause", "is", cause) for cause in causes))
+        dead += _count(reader, ACTORS, crashed, Condition("end_time_ms", "ge", recently))
     if dead:
         yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error within the last hour.", "actors", {"state": "DEAD"})
     for state, one, several in (("PENDING_CREATION", "waits", "wait"), ("RESTARTING", "is restarting", "are restarting")):
@@ -93,8 +97,12 @@ def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
         yield Attention(WARNING, f"{_many(pending, 'placement group')} cannot be placed now.", "placement_groups", {"state": "PENDING"})
 
 
-def _count(reader: SessionReader, view: Any, *conditions: Condition) -> int:
+def _count(reader: SessionReader, view: Any, *conditions: Condition | AnyOf) -> int:
     return reader.count(view, conditions)
+
+
+def _was_meant(cause: str) -> bool:
+    return any(part.lower() in cause.lower() for part in MEANT_TO_END)
 
 
 def _many(count: int, noun: str) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "txt": "text/plain; charset=utf-8"}
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""With the full-width forms, which spreadsheets take for the same."""
+UNSEEN = " \ufeff\u00a0\u200b\x00"
 UNKNOWN = "-"
 MAX_TEXT_CELL = 60
 
@@ -56,7 +58,7 @@ def _csv_cell(value: object) -> object:
     if isinstance(value, (int, float)):
         return value
     text = value if isinstance(value, str) else as_json(value).decode()
-    return "'" + text if text.startswith(FORMULA_STARTS) else text
+    return "'" + text if text.startswith(FORMULA_STARTS) or text.lstrip(UNSEEN).startswith(FORMULA_STARTS) else text
 
 
 def _text_cell(value: object) -> str:

@@ -67,7 +67,7 @@ class ScopeState:
         """Ages of old data move on each 10 s; fresh data needs no age."""
         fresh = self.freshness
         bucket = int(now // 10) if fresh.word in ("stale", "unknown") else None
-        return self.version, fresh.word, bucket, tuple((item.node_id, item.reason) for item in fresh.partial)
+        return self.version, fresh.word, bucket, [(item.node_id, item.reason) for item in fresh.partial]
 
 
 def open_scope(cluster: str, session: str | None) -> Scope:

@@ -33,7 +33,14 @@ def redis_url(settings: Settings) -> str:
 
 
 def connect(settings: Settings, *, timeout_s: float = 5.0) -> redis.Redis:
-    """A client that answers in bytes. Nothing is sent yet."""
+    """A client that answers in bytes. Nothing is sent yet.
+
+    Raises BadFolder when the private server's folder is somebody else's: who made it could answer in Redis's place.
+    """
+    if not settings.redis_url:
+        folder = paths.redis_socket(settings.state_dir).parent
+        if folder.exists():
+            paths.check_private_dir(folder)
     return redis.Redis.from_url(
         redis_url(settings),
         socket_timeout=timeout_s,

@@ -29,6 +29,9 @@ SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 FOLLOWING = ("journal_mode=WAL", "synchronous=OFF", "journal_size_limit=16777216")  # disposable: rebuilt from Redis when torn
 IN_BULK = ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-32768", "temp_store=MEMORY")
 
+COMMITS = "*"
+"""Among the versions: counts every transaction, whatever it changed."""
+
 _json_encode = msgspec.json.Encoder().encode
 
 
@@ -96,6 +99,7 @@ class Index:
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
+        self._db.execute("UPDATE versions SET n = n + 1 WHERE resource = ?", (COMMITS,))
         self._db.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -193,7 +197,7 @@ class Index:
         listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(NodeSample))
         self._db.execute(f"CREATE TABLE IF NOT EXISTS samples({listed})")
         self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
-        self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES('samples', 0)")
+        self._db.executemany("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", [("samples",), (COMMITS,)])
         self.note("schema", str(SCHEMA_VERSION))
 
 

@@ -13,11 +13,12 @@ from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport, 
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
 from clusterstate.resources import COLLECTOR, METADATA, RESOURCES, STATUS, Resource
 from clusterstate.store import selecting
-from clusterstate.store.index import Column, columns_of, decode_row, decode_value, row_hash
+from clusterstate.store.index import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, inode_of
 
 COUNTS_KEPT = 512
+FILES_HEARD = 64
 COUNTED_VALUES = 30
 """Values of a column that are counted at most."""
 MOST_PASSED_OVER = 10_000
@@ -59,6 +60,22 @@ class Freshness:
         return "stale" if self.stale else "fresh"
 
 
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What is known of when each part was last known right."""
+
+    moments: dict[str, float]  # resource, or node:<node_id> → Unix seconds
+    ended_ms: int | None
+    sources: tuple[tuple[str, str], ...]  # resource, where it comes from
+    never: tuple[Partial, ...]  # living nodes without a collector
+    nodes: tuple[tuple[float, str], ...]  # the others: when they were heard last, id
+
+    def silent(self, since: float) -> tuple[Partial, ...]:
+        """Living nodes that have not been heard since then."""
+        late = tuple(Partial(node_id, "its node collector is silent", at) for at, node_id in self.nodes if at < since)
+        return self.never + late if late else self.never
+
+
 class SessionReader:
     """Answers about one session. Cheap to make: connections are kept per thread.
 
@@ -79,24 +96,23 @@ class SessionReader:
         return bool(ask(self.path, "SELECT 1 FROM meta WHERE name = 'sealed'"))
 
     def version(self, *names: str) -> str:
-        """Changes whenever a row of one of these resources changes. One index look-up each."""
-        marks = ", ".join("?" * len(names))
-        found = ask(self.path, f"SELECT resource, n FROM versions WHERE resource IN ({marks}) ORDER BY resource", names)  # noqa: S608 - marks only
-        return f"{inode_of(self.path):x}." + ".".join(str(n) for _, n in found)
+        """Changes whenever a row of one of these resources changes."""
+        inode, numbers = self._numbers()
+        return f"{inode:x}." + ".".join(str(numbers[name]) for name in sorted(names) if name in numbers)
 
     def freshness(self, *names: str, now: float, nodes_matter: bool = False) -> Freshness:
         """How old the oldest of these resources is. With `nodes_matter`, also which live nodes' collectors are silent."""
-        moments = {str(name): float(at) for name, at in ask(self.path, "SELECT name, at FROM fresh")}
+        heard = self._heard()
         wanted = [name for name in names if name in CONFIRMED]
-        known = [moments[name] for name in wanted if name in moments]
+        known = [heard.moments[name] for name in wanted if name in heard.moments]
         as_of = min(known) if known and len(known) == len(wanted) else None
-        metadata = self.metadata()
-        if metadata is not None and metadata.ended_ms is not None:
-            return Freshness(metadata.ended_ms / 1000, now - metadata.ended_ms / 1000, stale=False, is_past=True)
-        partial = tuple(self._silent_nodes(moments, now)) if nodes_matter else ()
+        if heard.ended_ms is not None:
+            return Freshness(heard.ended_ms / 1000, now - heard.ended_ms / 1000, stale=False, is_past=True)
+        partial = heard.silent(now - self._stale_after_s * 2) if nodes_matter else ()
         age = None if as_of is None else max(0.0, now - as_of)
         stale = age is None or age > self._stale_after_s
-        return Freshness(as_of, age, stale, partial, self._source(wanted))
+        sources = [part for resource, source in heard.sources if resource in wanted for part in source.split("+")]
+        return Freshness(as_of, age, stale, partial, "+".join(dict.fromkeys(sources)) or None)
 
     def get(self, resource: Resource, row_id: str) -> Any | None:
         """The row with this id."""
@@ -111,6 +127,12 @@ class SessionReader:
         _declared(resource, column)
         sql = f"SELECT {names} FROM {resource.name} WHERE {column} = ? LIMIT ?"  # noqa: S608 - declared names
         return [decode_row(resource.row, values) for values in ask(self.path, sql, (value, limit), self._deadline())]
+
+    def ids(self, resource: Resource, column: str, value: Any, limit: int = 10_000) -> set[str]:
+        """Ids of the rows whose column has this value."""
+        _declared(resource, column)
+        sql = f"SELECT {resource.key} FROM {resource.name} WHERE {column} = ? LIMIT ?"  # noqa: S608 - declared names
+        return {str(found) for (found,) in ask(self.path, sql, (value, limit), self._deadline())}
 
     def starting(self, resource: Resource, column: str, text: str, limit: int = 20) -> list[Any]:
         """Rows whose column starts with this text."""
@@ -212,23 +234,32 @@ class SessionReader:
         conditions = (*selection.always, *selection.where)
         return selecting.can_find_few(view, conditions) and matching * matching < selection.limit * total
 
-    def _silent_nodes(self, moments: dict[str, float], now: float) -> list[Partial]:
-        alive = ask(self.path, "SELECT node_id FROM nodes WHERE state = 'ALIVE'")
-        silent = []
-        for (node_id,) in alive:
-            heard = moments.get(f"node:{node_id}")
-            if heard is None:
-                silent.append(Partial(node_id, "no node collector runs there", None))
-            elif now - heard > self._stale_after_s * 2:
-                silent.append(Partial(node_id, "its node collector is silent", heard))
-        return silent
+    def _numbers(self) -> tuple[int, dict[str, int]]:
+        """Which file it is, the version of each resource, and under COMMITS how often anything was written at all."""
+        return inode_of(self.path), dict(ask(self.path, "SELECT resource, n FROM versions"))
 
-    def _source(self, names: list[str]) -> str | None:
-        report = self.collector()
-        if report is None:
-            return None
-        sources = [part for source in report.sources if source.resource in names for part in source.source.split("+")]
-        return "+".join(dict.fromkeys(sources)) or None
+    def _heard(self) -> Heard:
+        """What every poll asks for: read once for each state of the file, by this process."""
+        inode, numbers = self._numbers()
+        state = (inode, numbers.get(COMMITS))
+        known = _heard.get(self.path)
+        if known is None or known[0] != state or state[1] is None:
+            known = _heard[self.path] = (state, self._read_heard())
+            while len(_heard) > FILES_HEARD:
+                _heard.pop(next(iter(_heard)), None)
+        return known[1]
+
+    def _read_heard(self) -> Heard:
+        moments = {str(name): float(at) for name, at in ask(self.path, "SELECT name, at FROM fresh")}
+        alive = [str(node_id) for (node_id,) in ask(self.path, "SELECT node_id FROM nodes WHERE state = 'ALIVE'")]
+        metadata, report = self.metadata(), self.collector()
+        return Heard(
+            moments,
+            None if metadata is None else metadata.ended_ms,
+            () if report is None else tuple((source.resource, source.source) for source in report.sources),
+            tuple(Partial(node_id, "no node collector runs there", None) for node_id in alive if f"node:{node_id}" not in moments),
+            tuple((moments[f"node:{node_id}"], node_id) for node_id in alive if f"node:{node_id}" in moments),
+        )
 
     def _asked(self, statement: selecting.Statement) -> list[tuple[Any, ...]]:
         """The answer, kept as long as the version of what it is made from."""
@@ -249,6 +280,7 @@ class SessionReader:
         return sql.replace(":now_ms", str(int(now_ms)))
 
 
+_heard: dict[Path, tuple[tuple[int, int | None], Heard]] = {}
 _counts: dict[Any, list[tuple[Any, ...]]] = {}
 _counts_lock = threading.Lock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import secrets
 import time
@@ -15,6 +16,7 @@ import redis
 
 from clusterstate.store import keys
 from clusterstate.store.connection import StoreUnavailable, store_errors
+from clusterstate.store.signing import is_signature
 
 T = TypeVar("T")
 Connect = Callable[[], redis.Redis]
@@ -61,8 +63,11 @@ class SignIns:
         self,
         redis_connect: Connect,
         lifetime_s: float,
+        key: bytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`key` signs what is stored: nodes write to the same Redis, and must not be able to make a sign-in."""
+        self._key = key
         self._connect = redis_connect
         self._lifetime_s = max(1, int(lifetime_s))
         self._clock = clock
@@ -73,14 +78,15 @@ class SignIns:
     def create(self, user: str, auth_epoch: int, now: float) -> str:
         """A new id for `user`, to be put in a cookie. Ids are never taken from outside."""
         sign_in_id = secrets.token_urlsafe(ID_BYTES)
-        value = json.dumps(asdict(SignIn(user, auth_epoch, now)))
-        self._ask(lambda client: client.set(keys.sign_in(digest_of(sign_in_id)), value, ex=self._lifetime_s))
+        digest, sign_in = digest_of(sign_in_id), SignIn(user, auth_epoch, now)
+        value = json.dumps({**asdict(sign_in), "signature": self._signature(digest, sign_in)})
+        self._ask(lambda client: client.set(keys.sign_in(digest), value, ex=self._lifetime_s))
         return sign_in_id
 
     def read(self, digest: str) -> SignIn | None:
         """The sign-in with this digest, its end moved on; None when there is none or it cannot be read."""
         key = keys.sign_in(digest)
-        sign_in = _decode(self._ask(lambda client: client.get(key)))
+        sign_in = self._decode(digest, self._ask(lambda client: client.get(key)))
         if sign_in is not None and self._wants_touch(digest):
             self._ask(lambda client: client.expire(key, self._lifetime_s))
         return sign_in
@@ -124,6 +130,22 @@ class SignIns:
 
         self._ask(forgive)
 
+    def _signature(self, digest: str, sign_in: SignIn) -> str:
+        text = json.dumps([digest, sign_in.user, sign_in.auth_epoch, sign_in.created_at])
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+    def _decode(self, digest: str, stored: object) -> SignIn | None:
+        """What `create` stored under this digest; anything else opens no door."""
+        if not isinstance(stored, bytes) or len(stored) > MAX_STORED_BYTES:
+            return None
+        try:
+            value = json.loads(stored)
+            sign_in = SignIn(user=str(value["user"]), auth_epoch=int(value["auth_epoch"]), created_at=float(value["created_at"]))
+            signature = str(value["signature"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return sign_in if is_signature(signature, self._signature(digest, sign_in)) else None
+
     def _wants_touch(self, digest: str) -> bool:
         """Once a minute is enough, and costs no append to Redis's file at each poll of a page."""
         now = self._clock()
@@ -155,13 +177,3 @@ def _tries_keys(account: str | None, peer: str) -> list[bytes]:
     if account is not None:
         names.append(keys.sign_in_tries("account", digest_of(account.casefold())))
     return names
-
-
-def _decode(stored: object) -> SignIn | None:
-    if not isinstance(stored, bytes) or len(stored) > MAX_STORED_BYTES:
-        return None
-    try:
-        value = json.loads(stored)
-        return SignIn(user=str(value["user"]), auth_epoch=int(value["auth_epoch"]), created_at=float(value["created_at"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None

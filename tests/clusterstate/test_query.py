@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
+import json
 import random
 
 import pytest
@@ -168,3 +170,22 @@ def test_cursors_survive_their_text() -> None:
     for value, key in itertools.product((None, "x", 1, 1.5, "日本"), (0, 2**62)):
         cursor = Cursor(value, key, 5)
         assert Cursor.from_text(cursor.as_text()) == cursor
+
+
+@pytest.mark.parametrize("text", ["00000050099999", "0100", "+5", "1e3", "9" * 40])
+def test_a_limit_is_a_plain_whole_number(text: str) -> None:
+    with pytest.raises(BadQuery):
+        TABLES["actors"].query({"limit": [text]})
+
+
+@pytest.mark.parametrize("value", [[1, 10**30, 1], [10**30, 1, 1], ["\ud800", 1, 1], [True, 1, 1], [1.0, True, 1], [1, 1, -1], "[" * 3000])
+def test_a_cursor_made_by_hand_is_refused(value: object) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    with pytest.raises(BadQuery):
+        Cursor.from_text(base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))
+
+
+def test_patterns_that_would_keep_the_index_busy_are_refused() -> None:
+    for q in ("a" * 257, "a*" * 9, "name:" + "a" * 257):
+        with pytest.raises(BadQuery, match="256"):
+            TABLES["actors"].query({"q": [q]})

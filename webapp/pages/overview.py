@@ -82,7 +82,7 @@ def _load(scope: Scope, now: float) -> OverviewPage:
 
 def _live_stats(reader: SessionReader) -> list[model.NodeStats]:
     """What the nodes that are alive measured last."""
-    alive = {node.node_id for node in reader.find(NODES, "state", "ALIVE", 10_000)}
+    alive = reader.ids(NODES, "state", "ALIVE")
     return [stats for stats in reader.all(NODE_STATS) if stats.node_id in alive]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -72,23 +73,39 @@ class TableView:
     total: int
     matching: int
     matching_is_exact: bool
-    filters: tuple[FilterView, ...]
     counts: tuple[Counter, ...]
     q: str
     sort: str
     limit: int
-    limits: tuple[tuple[int, str, bool], ...]  # (rows, href, in force)
     is_filtered: bool
     next_href: str | None
     previous_href: str | None
     first_href: str | None
-    column_choices: tuple[ColumnChoice, ...]
     reset_href: str
     self_href: str
     formats: dict[str, str]
     list_href: str  # the same rows on the table's own page, where they can be filtered
-    hidden_inputs: tuple[tuple[str, str], ...]
     empty: str
+    query: TableQuery
+    counted: Mapping[Any, int]
+
+    @cached_property
+    def filters(self) -> tuple[FilterView, ...]:
+        """Like the rest below: of whole pages only, not made for a fragment that is polled."""
+        return tuple(_filter(self.query, column, self.counted) for column in self.table.filters)
+
+    @cached_property
+    def column_choices(self) -> tuple[ColumnChoice, ...]:
+        return _column_choices(self.query)
+
+    @cached_property
+    def hidden_inputs(self) -> tuple[tuple[str, str], ...]:
+        return _hidden(self.query)
+
+    @cached_property
+    def limits(self) -> tuple[tuple[int, str, bool], ...]:
+        """(rows, href, in force) of each."""
+        return tuple((limit, self.query.href(limit=limit), limit == self.limit) for limit in LIMITS)
 
 
 def draw(query: TableQuery, page: Page, reader: SessionReader, path: str, always: Sequence[Condition] = ()) -> TableView:
@@ -102,23 +119,21 @@ def draw(query: TableQuery, page: Page, reader: SessionReader, path: str, always
         total=page.total,
         matching=page.matching,
         matching_is_exact=page.matching_is_exact,
-        filters=tuple(_filter(query, column, counts) for column in table.filters),
         counts=_counters(query, counts),
         q=query.q,
         sort=query.sort,
         limit=query.limit,
-        limits=tuple((limit, query.href(limit=limit), limit == query.limit) for limit in LIMITS),
         is_filtered=query.is_filtered,
         next_href=query.href(after=page.after.as_text()) if page.after else None,
         previous_href=query.href(before=page.before.as_text()) if page.before else None,
         first_href=query.href() if query.after or query.before else None,
-        column_choices=_column_choices(query),
         reset_href="?" + urlencode(query.kept),
         self_href=query.href(after=query.after.as_text() if query.after else None, before=query.before.as_text() if query.before else None),
         formats=_formats(query, path, always),
         list_href=path + _arguments_of_the_list(query, always),
-        hidden_inputs=_hidden(query),
         empty="No row matches these filters." if query.is_filtered else table.empty,
+        query=query,
+        counted=counts,
     )
 
 

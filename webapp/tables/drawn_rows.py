@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from flask import g, request
+from flask import request
 from markupsafe import Markup
 
 from webapp.htmx import headers_of
@@ -52,26 +52,30 @@ class DrawnRows:
         return found
 
 
-def drawer(kept: DrawnRows) -> Callable[..., Markup]:
-    """For templates: `drawn(row, columns, macro)` is what macro(row, columns) gives."""
+def drawer(kept: DrawnRows) -> Callable[..., Callable[[dict[str, Any]], Markup]]:
+    """For templates: `drawn(columns, macro)` is a function of a row that gives what macro(row, columns) gives."""
 
-    def drawn(row: dict[str, Any], columns: Sequence[Column | ColumnView], macro: Callable[..., Markup]) -> Markup:
-        seen_as, running = _seen_as(columns)
-        said = {**row, **running} if running and row.get("end_time_ms") is None else row
-        key = hashlib.blake2b(_encode((seen_as, said)), digest_size=16).digest()
-        return kept.get(key, lambda: macro(row, columns))
+    def drawn(columns: Sequence[Column | ColumnView], macro: Callable[..., Markup]) -> Callable[[dict[str, Any]], Markup]:
+        seen_as = _encode(_seen_as(columns))
+        running = _running(columns)
+
+        def one(row: dict[str, Any]) -> Markup:
+            said = {**row, **running} if running and row.get("end_time_ms") is None else row
+            key = hashlib.blake2b(seen_as + _encode(said), digest_size=16).digest()
+            return kept.get(key, lambda: macro(row, columns))
+
+        return one
 
     return drawn
 
 
-def _seen_as(columns: Sequence[Column | ColumnView]) -> tuple[list[Any], dict[str, None]]:
-    """What a row's HTML depends on besides the row, and the cells of a running row that need not be compared. Once a request."""
-    known: dict[int, tuple[list[Any], dict[str, None]]] = g.setdefault("drawn_as", {})
-    found = known.get(id(columns))
-    if found is None:
-        scope = current_scope()
-        place = [request.script_root, scope.cluster, scope.session] if scope else [request.script_root]
-        shown = [(column.key, column.cell, column.label, column.numeric) for column in columns]
-        running = {column.key: None for column in columns if column.cell == RUNNING} if headers_of(request).is_partial else {}
-        found = known[id(columns)] = ([*place, preferences().time_zone, shown], running)
-    return found
+def _seen_as(columns: Sequence[Column | ColumnView]) -> list[Any]:
+    """What a row's HTML depends on besides the row."""
+    scope = current_scope()
+    place = [request.script_root, scope.cluster, scope.session] if scope else [request.script_root]
+    return [*place, preferences().time_zone, [(column.key, column.cell, column.label, column.numeric) for column in columns]]
+
+
+def _running(columns: Sequence[Column | ColumnView]) -> dict[str, None]:
+    """Values of a running row that need not be compared."""
+    return {column.key: None for column in columns if column.cell == RUNNING} if headers_of(request).is_partial else {}

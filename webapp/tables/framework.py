@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ EXPORT_LIMIT = 10_000
 """Rows at most in one JSON, CSV or text answer; more by the link to the next page."""
 OWN_ARGUMENTS = ("q", "sort", "limit", "after", "before", "columns")
 LONGEST_ARGUMENT = 2_000
+WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Table:
         most = EXPORT_LIMIT if export else LIMITS[-1]
         if not text:
             return DEFAULT_LIMIT
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        if not WHOLE_NUMBER.match(text) or int(text) > most:
             raise BadQuery(f"limit is {text[:32]!r}; it must be a whole number from 1 to {most}.")
         return int(text)
 

@@ -63,6 +63,7 @@ def _term(label: str, columns: Sequence[Column], term: re.Match[str]) -> list[Co
 
 
 def _word(columns: Sequence[Column], word: str, *, negative: bool) -> list[Condition | AnyOf]:
+    values.check_pattern(word)
     searched = [column for column in columns if column.searched]
     operator = "like" if "*" in word else "contains"
     text = f"*{word}*" if "*" in word else word

@@ -17,6 +17,7 @@ BYTES |= {"ki": 2**10, "kib": 2**10, "mi": 2**20, "mib": 2**20, "gi": 2**30, "gi
 DURATIONS = {"": 1, "ms": 1, "s": 1e3, "m": 60e3, "min": 60e3, "h": 3600e3, "d": 86400e3}
 UNITS: dict[str, dict[str, float]] = {"number": {"": 1, "%": 1}, "bytes": dict(BYTES), "duration": dict(DURATIONS)}
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes"), ("0", "false", "no")
+LONGEST_PATTERN, MOST_STARS = 256, 8
 UNKNOWN_STATE = re.compile(r"UNKNOWN\(-?\d+\)\Z")
 
 
@@ -47,7 +48,15 @@ def negated(column: Column, text: str, *, exactly: bool = False) -> Condition:
     return Condition(found.column, operator, value)
 
 
+def check_pattern(text: str) -> str:
+    """A text to look for. Long ones and many stars would keep the index busy far beyond its deadline. Raises BadQuery."""
+    if len(text) > LONGEST_PATTERN or text.count("*") > MOST_STARS:
+        raise BadQuery(f"A text to look for may have {LONGEST_PATTERN} characters and {MOST_STARS} stars at most.")
+    return text
+
+
 def _text(column: Column, text: str, exactly: bool) -> Condition:
+    check_pattern(text)
     if exactly or text.startswith("="):
         return Condition(column.key, "is", text if exactly else text[1:])
     return Condition(column.key, "like" if "*" in text else "contains", text)

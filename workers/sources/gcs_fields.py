@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MAX_TEXT = 1_000_000
+MAX_TEXT = 262_144
 CUT = "… [cut by Raydeck: the whole text is longer]"
 MAX_ENTRIES = 10_000  # of one map or list
 MAX_DEPTH = 32

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clusterstate.masking import mask_text
 from workers.sources import host_decode
 from workers.sources import processes_decode as decode
 from workers.sources.processes_decode import NodeProcesses, ProcessReading, RayletProcess, Stat
@@ -164,7 +165,7 @@ class ProcessReader:
             pid=known.stat.pid,
             start_time_ms=self._start_ms(known.stat),
             flags=flags,
-            command_line=decode.short_command_line(arguments),
+            command_line=decode.short_command_line([mask_text(argument) for argument in arguments]),
             visible_gpus=environ.get("CUDA_VISIBLE_DEVICES"),
         )
 
@@ -244,8 +245,8 @@ class ProcessReader:
             name=stat.name,
             start_time_ms=self._start_ms(stat),
             seen_at=now,
-            title=decode.title_of(arguments, stat.name),
-            command_line=decode.command_line(arguments),
+            title=mask_text(decode.title_of(arguments, stat.name)),
+            command_line=mask_text(decode.command_line(arguments)),
             user=known.user,
             cpu_percent=self._cpu_percent(known, now),
             cpu_user_s=stat.user_ticks / TICKS,
