@@ -33,7 +33,7 @@ def test_typing_in_a_filter_is_not_disturbed_by_updates(page: Page, demo: Runnin
 
 
 def test_an_update_keeps_the_focus_the_selection_and_what_is_unfolded(page: Page, demo: Running) -> None:
-    worker = demo.wait_for_rows("workers", "?is_alive=true&columns=worker_id,title&q=title:*")[0]["worker_id"]
+    worker = demo.wait_for_rows("workers", "?is_alive=true&columns=worker_id,title&q=title:*&sort=start_time_ms")[0]["worker_id"]
     page.goto(f"{demo.cluster_url}/nodes?expand={demo.wait_for_rows('nodes')[0]['node_id']}")
     page.locator("table.rows tbody a.expand").first.focus()
     page.evaluate("getSelection().selectAllChildren(document.querySelector('table.rows tbody tr td:nth-child(2)'))")
