@@ -74,13 +74,18 @@ def _pages(running: Running, ray_version: str, dashboard: bool, token: str | Non
     name = running.ready["cluster"]
     for page in ("", "jobs", "actors", "nodes", "workers", "placement-groups", "info"):
         status, body = running.get(f"/c/{name}/{page}")
-        assert status == 200, (page, status)
+        assert status == 200, (page, status, log_of_web(running))
     status, body = running.get(f"/c/{name}/info")
     assert ray_version in body
     assert token is None or token not in "".join([body, running.output(), *(path.read_text(errors="replace") for path in _logs(running))])
     own = [row for row in running.rows("jobs")["rows"] if row["is_internal"]]
     assert dashboard or own == []
     assert all(json.dumps(row) for row in own)
+
+
+def log_of_web(running: Running) -> str:
+    """Its last words: a 500 is our own mistake, and this says which."""
+    return "".join(path.read_text(errors="replace")[-3000:] for path in _logs(running) if path.name == "web.log")
 
 
 def _logs(running: Running) -> list[Path]:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from clusterstate import paths
+from clusterstate import model, paths
 from clusterstate.journal import Journal, JournalUnavailable
+from clusterstate.resources import COLLECTOR
 from clusterstate.settings import Settings
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Clock, Person
@@ -349,3 +350,10 @@ def test_counts_of_all_workers_are_one_sum() -> None:
     assert rows["other"][0] == [0.0, 0.0, 0.0, 3.0, 0.0]
     assert "b" not in rows
     assert process_row([0, 2], 3) == 1
+
+
+def test_dead_actors_that_were_given_up_are_counted_on_the_page(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_actor()
+    assert "given up" not in vera.page(ACTORS).text
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, actors_evicted=1234))
+    assert "1\u202f234 older dead ones given up" in vera.page(ACTORS).text
