@@ -20,6 +20,16 @@ class Resource:
     counted: tuple[str, ...] = ()  # columns of few values: how many rows have each combination is kept up, not counted
     searched: tuple[str, ...] = ()  # columns that a bare word is looked for in: kept once more, side by side, for one short scan
 
+    @property
+    def is_small(self) -> bool:
+        """Some hundreds or thousands of rows: any question is answered at once."""
+        return self.buckets < 256
+
+    @property
+    def filtered(self) -> frozenset[str]:
+        """Columns by whose value an index finds rows."""
+        return frozenset(listed.split(",")[0] for listed in self.indexed) | set(self.counted) | ({self.key} if self.key else set())
+
 
 NODES = Resource("nodes", model.Node, "node_id", 16, ("state", "node_ip", "start_time_ms"))
 NODE_RESOURCES = Resource("node_resources", model.NodeResources, "node_id", 16)

@@ -1,7 +1,8 @@
 """Where blocking work runs: gevent's pool of real threads under gevent, right here otherwise.
 
-SQLite, password hashing and compression of something big do not yield to gevent; one slow statement would hold up
-every other request of the process.
+Password hashing, searches and exports do not yield to gevent; one slow statement would hold up every other request of
+the process. Look-ups by an index do not come here: they take less than a millisecond, and SQLite gives Python's lock away
+with each row, so that in a thread beside a busy one they would wait up to `SWITCH_S` a row to get it back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import contextvars
 import sys
 from collections.abc import Callable
 from typing import TypeVar
+
+SWITCH_S = 0.001
+"""How long a thread may keep Python's lock while others want it; 5 ms unless set."""
 
 T = TypeVar("T")
 

@@ -11,11 +11,13 @@ monkey.patch_all()
 
 import gc  # noqa: E402 - after the patch
 import ipaddress  # noqa: E402
+import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
 from gunicorn.glogging import Logger  # noqa: E402
 
 from clusterstate.settings import Settings, read_settings  # noqa: E402
+from webapp.background import SWITCH_S  # noqa: E402
 from webapp.exposition import process_row  # noqa: E402
 from webapp.parts import NAME  # noqa: E402
 
@@ -96,6 +98,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    sys.setswitchinterval(SWITCH_S)
     worker.wsgi.extensions[NAME].counts.use_row(worker.raydeck_row)
 
 

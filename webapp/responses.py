@@ -35,24 +35,25 @@ def page_response(
     fragment: str | Mapping[str, str] | None = None,
     tag: tuple[object, ...] | None = None,
     load: Load | None = None,
+    is_long: bool = False,
     **context: Any,
 ) -> Response:
     """A whole page, or the fragment of it that htmx asks for.
 
     `fragment` is the fragment's template, or target id → template where a page has several. `tag` is what the answer
     depends on besides the URL and who asks (`ScopeState.tag_parts`): with it an unchanged fragment is answered 304
-    before `load` is called, and a rendered one is kept for others. `load` does the queries, off the event loop, and
-    answers more context.
+    before `load` is called, and a rendered one is kept for others. `load` does the queries and answers more context;
+    off the event loop if it `is_long`.
     """
     name = _fragment_asked_for(fragment)
     whole = None if tag is None else page_tag(name, tag)
     if name is None:
-        return html(render_template(template, page_tag=_embedded_tag(fragment, tag), **context, **_loaded(load)))
+        return html(render_template(template, page_tag=_embedded_tag(fragment, tag), **context, **_loaded(load, is_long)))
     if whole is not None and headers_of(request).ptag == whole:
         return _fragment_headers(Response(status=304), whole)
     if whole is None:
-        return _fragment_headers(html(render_template(name, **context, **_loaded(load))), NO_TAG)
-    return fragment_response(name, whole, lambda: {**context, **_loaded(load)})
+        return _fragment_headers(html(render_template(name, **context, **_loaded(load, is_long))), NO_TAG)
+    return fragment_response(name, whole, lambda: {**context, **_loaded(load, is_long)})
 
 
 def fragment_response(template: str, tag: str, load: Load) -> Response:
@@ -114,7 +115,7 @@ def table_response(
         return {"view": draw(asked, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
     path = href(table.endpoint)
-    return page_response(template, fragment, state.tag_parts(now), load, table=table, **context)
+    return page_response(template, fragment, state.tag_parts(now), load, query.is_long, table=table, **context)
 
 
 def _export(wanted: str, query: TableQuery, scope: Scope, state: ScopeState, always: Sequence[Condition], now: float) -> Response:
@@ -184,8 +185,10 @@ def _embedded_tag(fragment: str | Mapping[str, str] | None, tag: tuple[object, .
     return page_tag(fragment, tag) if isinstance(fragment, str) and tag is not None else None
 
 
-def _loaded(load: Load | None) -> Mapping[str, Any]:
-    return {} if load is None else background.run(load)
+def _loaded(load: Load | None, is_long: bool) -> Mapping[str, Any]:
+    if load is None:
+        return {}
+    return background.run(load) if is_long else load()
 
 
 def _fragment_headers(response: Response, tag: str) -> Response:

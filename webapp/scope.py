@@ -11,7 +11,6 @@ from flask import g, has_request_context, url_for
 from clusterstate.query import View
 from clusterstate.resources import NODE_STATS, NODES, PROCESSES
 from clusterstate.store.reader import Freshness, SessionReader
-from webapp import background
 from webapp.parts import parts
 
 BY_NODES = frozenset({NODE_STATS.name, PROCESSES.name, "samples"})
@@ -45,11 +44,8 @@ class Scope:
         by_cluster = [name for name in names if name not in BY_NODES] or [NODES.name]
         nodes_matter = not BY_NODES.isdisjoint(names)
 
-        def ask() -> ScopeState:
-            version = self.reader.version(*names)
-            return ScopeState(version, self.reader.freshness(*by_cluster, now=now, nodes_matter=nodes_matter))
-
-        return background.run(ask)
+        version = self.reader.version(*names)
+        return ScopeState(version, self.reader.freshness(*by_cluster, now=now, nodes_matter=nodes_matter))
 
     def view_state(self, view: View, *, now: float) -> ScopeState:
         """The same for all that stands in a view's rows."""
@@ -72,8 +68,7 @@ class ScopeState:
 
 def open_scope(cluster: str, session: str | None) -> Scope:
     """The scope of a URL. Raises NotFound."""
-    reader = background.run(lambda: parts().fleet.reader(cluster, session))
-    return Scope(cluster, session, reader)
+    return Scope(cluster, session, parts().fleet.reader(cluster, session))
 
 
 def current_scope() -> Scope | None:

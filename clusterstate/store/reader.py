@@ -178,8 +178,9 @@ class SessionReader:
         total, exact = self._counted(view, selection.always)
         matching = total
         if selection.where:
-            matching, exact = self._counted(view, (*selection.always, *selection.where))
-        rows = self._rows(view, selection, now_ms, few_match=exact and self._few_match(view, selection, matching, total))
+            matching, exact = self._matching(view, selection)
+        few_match = exact and self._few_match(view, selection, matching, total)
+        rows = [] if few_match and not matching else self._rows(view, selection, now_ms, few_match=few_match)
         more = len(rows) > selection.limit
         rows = rows[: selection.limit]
         if selection.before:
@@ -227,6 +228,19 @@ class SessionReader:
             return self.count(view, conditions), True
         except DeadlinePassed:
             return 0, False
+
+    def _matching(self, view: View, selection: Selection) -> tuple[int, bool]:
+        """Where the page also shows the counts under these conditions, their sum: the index is gone through once for both."""
+        conditions = (*selection.always, *selection.where)
+        counted = selection.counter
+        if counted is not None and not any(counted in selecting.columns_of(condition) for condition in selection.where):
+            try:
+                counts = self.counts(view, counted, conditions, COUNTED_VALUES)
+            except DeadlinePassed:
+                return 0, False
+            if len(counts) < COUNTED_VALUES:
+                return sum(counts.values()), True
+        return self._counted(view, conditions)
 
     @staticmethod
     def _few_match(view: View, selection: Selection, matching: int, total: int) -> bool:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 CONNECTIONS_PER_THREAD = 8
-STEPS_BETWEEN_LOOKS = 2000
-"""SQLite instructions between two looks at the clock: about 50 µs."""
+STEPS_BETWEEN_LOOKS = 40_000
+"""SQLite instructions between two looks at the clock: about 1 ms. Each look needs Python's lock, which may take that long to get."""
 
 SWAP_LOOKS, SWAP_LOOK_S = 10, 0.02
 """How often and at what distance to look again for an index that is being replaced."""
 
-_local = threading.local()
+THREADS_KEPT = 64
+
+_opened: OrderedDict[int, OrderedDict[Path, tuple[int, sqlite3.Connection]]] = OrderedDict()
+"""By the system's thread id. Under gevent `threading.local` is one for each greenlet, which is one for each browser's connection."""
 
 
 class DeadlinePassed(Exception):
@@ -42,7 +45,11 @@ def inode_of(path: Path) -> int:
 
 def connection(path: Path) -> sqlite3.Connection:
     """This thread's connection to the file that is at `path` now. Raises IndexMissing."""
-    opened: OrderedDict[Path, tuple[int, sqlite3.Connection]] = _local.__dict__.setdefault("opened", OrderedDict())
+    opened = _opened.get(thread := threading.get_native_id())
+    if opened is None:
+        opened = _opened[thread] = OrderedDict()
+        while len(_opened) > THREADS_KEPT:
+            _opened.popitem(last=False)  # of threads that are gone, mostly: their connections close when nobody holds them
     inode = inode_of(path)
     known = opened.get(path)
     if known is not None and known[0] == inode:

@@ -163,6 +163,14 @@ class TableQuery:
     def is_filtered(self) -> bool:
         return bool(self.filters or self.q)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether no index answers this: text is looked for in all rows, or they are sorted by what stands in another table."""
+        parts = [part for condition in self.where for part in (condition.conditions if isinstance(condition, AnyOf) else (condition,))]
+        base = self.table.view.base
+        is_sorted = self.sorted_by in base.indexed or self.sorted_by in self.table.view.parts
+        return not base.is_small and not (is_sorted and all(part.operator == "is" and part.column in base.filtered for part in parts))
+
     def narrowed(self, **changes: Any) -> TableQuery:
         """The same question with other fields."""
         return replace(self, **changes)
