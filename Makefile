@@ -44,13 +44,13 @@ test-browser: setup-tests ## the tests that look at pages in chromium
 
 test-versions: setup-tests ## Ray 2.53 and 2.60, default and minimal, dashboard on and off, token on and off
 	@$(PYTHON) scripts/setup.py --tests --ray-versions
-	$(CLEAN_ENVIRONMENT) $(PYTEST) -m versions $(ARGS)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) -m versions -s $(ARGS)
 
 test-scale: setup-tests ## 100,000 actors, 300 nodes, 100 users
 	$(CLEAN_ENVIRONMENT) $(PYTEST) -m scale -s $(ARGS)
 
 test-faults: setup-tests ## kill everything once and wait for its return
-	$(CLEAN_ENVIRONMENT) $(PYTEST) -m faults $(ARGS)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) -m faults -s $(ARGS)
 
 bench: setup-tests ## measure; prints figures, asserts nothing
 	$(CLEAN_ENVIRONMENT) $(BIN)/python -m benchmarks $(ARGS)

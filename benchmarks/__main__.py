@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import gcs_cost, pages
+from benchmarks import gcs_cost, idle, pages
 
-BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"pages": pages.main, "gcs_cost": gcs_cost.main}
+BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"pages": pages.main, "gcs_cost": gcs_cost.main, "idle": idle.main}
 
 
 def main(arguments: list[str]) -> int:

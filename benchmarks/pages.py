@@ -59,7 +59,10 @@ def main(arguments: list[str]) -> int:
         site = Site(ready["url"], ready["admin_token"], ready["cluster"])
         if ray is not None:
             known_s = asyncio.run(_wait_until_known(site, options.dead_actors + options.live_actors, started))
-            sys.stdout.write(f"all actors known after {known_s:.1f} s\n")
+            spent = {role: cost.cpu_s for role, cost in machine.costs({**ready["pids"], "(simulated Ray)": ray.pid}).items()}
+            told = ", ".join(f"{role} {cpu_s:.1f}" for role, cpu_s in spent.items() if cpu_s >= 0.1)
+            sys.stdout.write(f"all actors known after {known_s:.1f} s; CPU seconds until then: {told}; load {machine.load_average()}\n")
+            sys.stdout.flush()
             ray.changes_per_second(options.changes)
         result = _measure(site, ready, ray, options)
     sys.stdout.write(report.as_text(result))
@@ -101,7 +104,7 @@ async def _wait_until_known(site: Site, actors: int, started: float) -> float:
         if answer.status == 200 and json.loads(answer.text())["total"] >= actors:
             connection.close()
             return time.monotonic() - started
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.25)
     raise SystemExit(f"Only {answer.status} {answer.text()[:200]} after {KNOWN_LIMIT_S:.0f} s.")
 
 

@@ -32,8 +32,8 @@ class Resource:
 
 
 NODES = Resource("nodes", model.Node, "node_id", 16, ("state", "node_ip", "start_time_ms"))
-NODE_RESOURCES = Resource("node_resources", model.NodeResources, "node_id", 16)
-NODE_STATS = Resource("node_stats", model.NodeStats, "node_id", 16)
+NODE_RESOURCES = Resource("node_resources", model.NodeResources, "node_id", 16, ("node_id",))
+NODE_STATS = Resource("node_stats", model.NodeStats, "node_id", 16, ("node_id",))
 PROCESSES = Resource("processes", model.Process, "process_id", 64, ("node_id", "worker_id", "actor_id", "job_id", "pid"))
 WORKERS = Resource("workers", model.Worker, "worker_id", 256, ("node_id", "job_id", "is_alive", "pid", "start_time_ms", "end_time_ms"))
 JOBS = Resource("jobs", model.Job, "job_key", 64, ("job_id", "submission_id", "status", "name", "start_time_ms", "end_time_ms"))

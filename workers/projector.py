@@ -20,8 +20,8 @@ from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection, has_ended
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 500
-BETWEEN_COMMITS_S = 0.25
-"""A burst of changes becomes at most four versions a second, so that cached fragments serve several people."""
+BETWEEN_COMMITS_S = 0.4
+"""Steady changes become at most two or three versions a second, so that what is drawn once serves several people."""
 LOOK_AROUND_S = 1.0
 TUNE_S = 120.0
 RETRY_S = 0.5

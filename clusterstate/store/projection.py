@@ -29,6 +29,8 @@ ENTRIES_AT_ONCE = 500
 IDS_AT_ONCE = 1000
 IN_BULK_FROM = 5000
 """Changed rows at once from which a new index is filled faster than this one is brought up to date: a first snapshot, say."""
+IN_FIRST_SNAPSHOT = 1000
+"""The same while the collector has not written all there is: more is coming."""
 NOTHING_MORE_S = 5.0
 """After this long without rows a new index is shown even though the collector has not said that it is whole."""
 
@@ -92,7 +94,8 @@ class Projection:
             return False
         updated, forgotten = _gather(changes)
         epoch = self._index.noted("epoch")
-        if self._new is None and epoch is not None and sum(map(len, updated.values())) > IN_BULK_FROM:
+        many = IN_BULK_FROM if is_whole(self._fresh) else IN_FIRST_SNAPSHOT
+        if self._new is None and epoch is not None and sum(map(len, updated.values())) > many:
             self._begin_new(epoch)  # reads what these entries announce
             return False
         try:
