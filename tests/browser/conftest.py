@@ -44,7 +44,7 @@ class Troubles:
             self.seen.append(f"{message.type}: {message.text}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium, "The browser tests need chromium: `apt-get install chromium` installs it."
@@ -84,7 +84,7 @@ def wait_for_updates(page: Page, count: int = 2) -> None:
     page.wait_for_function("wanted => window.swaps >= wanted", arg=count, timeout=60_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(browser: Browser, demo: Running) -> dict[str, object]:
     """Signed in to the demo, which has something of everything by now."""
     storage = sign_in(browser, demo)

@@ -42,7 +42,7 @@ PAGES = (
 OUTSIDE = ("/account", "/help", "/go?q=nothing-is-called-this", "/no-such-page")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ids(demo: Running) -> dict[str, str]:
     """An id of each kind from the demo."""
     return {

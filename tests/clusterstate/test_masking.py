@@ -118,4 +118,4 @@ def test_a_megabyte_of_hostile_text_is_masked_in_reasonable_time(piece: str) -> 
 
     mask_text(text)
 
-    assert time.perf_counter() - started < 2.0
+    assert time.perf_counter() - started < 30.0  # quadratic work would take minutes; a busy machine only seconds

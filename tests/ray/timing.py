@@ -11,7 +11,7 @@ from tests.running import Running
 LOOK_EVERY_S = 0.03
 
 
-def seen_at(look: Callable[[], object], what: str, within_s: float = 30.0) -> float:
+def seen_at(look: Callable[[], object], what: str, within_s: float = 90.0) -> float:
     """When `look` first found what it looks for, as Unix seconds."""
     give_up = time.monotonic() + within_s
     while not look():
@@ -20,7 +20,7 @@ def seen_at(look: Callable[[], object], what: str, within_s: float = 30.0) -> fl
     return time.time()
 
 
-def state_seen_at(running: Running, table: str, row_id: str, state: str | None = None, within_s: float = 30.0) -> float:
+def state_seen_at(running: Running, table: str, row_id: str, state: str | None = None, within_s: float = 90.0) -> float:
     """When a row was first there, in this state (of a job: status) or any."""
 
     def look() -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.ray.told_driver import ToldDriver
 from tests.running import Running
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def show_whole_picture(running: Running, driver: ToldDriver, *, dashboard: bool, token: str | None) -> dict[str, float]:
