@@ -121,8 +121,25 @@ def get_all_actor_info(cluster: PlacementGroups, request: Any) -> bytes:
             passed = len(table) - table.count(state)
         if filters.HasField("job_id"):
             ids, passed = narrowed(ids, lambda actor_id: actor_id.endswith(filters.job_id), limit)
-    rows, _ = table.join(ids, limit)
-    return OK + rows + counts(stubs.gcs_service.GetAllActorInfoReply, total=len(table), num_filtered=passed)
+    answered = _as_stored(cluster, request, ids, limit) if request.show_dead_jobs else table.join(ids, limit)[0]
+    return OK + answered + counts(stubs.gcs_service.GetAllActorInfoReply, total=len(table), num_filtered=passed)
+
+
+def _as_stored(cluster: PlacementGroups, request: Any, ids: Iterable[bytes], limit: int | None) -> bytes:
+    """Rows as they are in the GCS's table, where an actor is never PENDING_CREATION (recorded from Ray 2.60)."""
+    table, pending, unready = cluster.actors, actors.STATES["PENDING_CREATION"], actors.STATES["DEPENDENCIES_UNREADY"]
+    if request.filters.HasField("state") and request.filters.state == unready:
+        ids = [*ids, *table.in_state(pending)]
+    elif request.filters.HasField("state") and request.filters.state == pending:
+        ids = []
+    chosen = list(ids)[:limit]
+    waiting = [actor_id for actor_id in chosen if table.state(actor_id) == pending]
+    rows, _ = table.join([actor_id for actor_id in chosen if table.state(actor_id) != pending] if waiting else chosen)
+    for actor_id in waiting:
+        row = table.get(actor_id)
+        row.state = unready
+        rows += field(stubs.field_number(stubs.gcs_service.GetAllActorInfoReply, "actor_table_data"), row.SerializeToString())
+    return rows
 
 
 @answers("ActorInfoGcsService", "GetActorInfo")

@@ -267,6 +267,25 @@ def test_a_lost_subscription_is_noticed_by_the_repair_of_what_lives(
             eventually(lambda: seen.actors[actor_id].state == "DEAD", within_s=5)
 
 
+def test_an_actor_that_waits_to_be_placed_is_not_one_whose_arguments_are_missing(
+    own_ray: SimulatedRay, redis_client: redis.Redis, settings: Settings
+) -> None:
+    """The GCS's table does not know PENDING_CREATION; its memory and its messages do."""
+    before = own_ray.add_actor(state="PENDING_CREATION")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_follow, "ACTORS_REPAIRED_EVERY_S", 0.2)
+        with collecting(redis_client, settings, own_ray.address) as seen:
+            eventually(lambda: before in seen.actors and seen.as_of("actors"))
+            states = {seen.actors[before].state}
+            published = own_ray.add_actor(state="PENDING_CREATION")
+            eventually(lambda: published in seen.actors and seen.actors[published].state == "PENDING_CREATION")
+            give_up = time.monotonic() + 1
+            while time.monotonic() < give_up:
+                states |= {seen.actors[before].state, seen.actors[published].state}
+
+            assert states == {"PENDING_CREATION"}
+
+
 def test_another_cluster_at_the_address_is_another_session(own_ray: SimulatedRay, own_seen: Seen) -> None:
     first = own_seen.session
     assert first

@@ -190,11 +190,16 @@ class GcsClient:
         return await self.rows("GetAllJobInfo", "job_info_list", skip_submission_job_info_field=True, skip_is_running_tasks_field=True)
 
     async def all_actors(self) -> Rows:
-        """Every actor that the GCS remembers, dead ones of finished jobs too. 42 MB and 1 s of GCS time at 100,000."""
+        """Every actor that the GCS remembers, dead ones of finished jobs too. 42 MB and 1 s of GCS time at 100,000.
+
+        With `show_dead_jobs` the GCS reads its table, where an actor stays DEPENDENCIES_UNREADY until it is ALIVE:
+        PENDING_CREATION is kept in memory alone (Ray 2.53 to 2.60). What lives is as `actors_in_state` says.
+        """
         return await self.rows("GetAllActorInfo", "actor_table_data", SNAPSHOT_TIMEOUT_S, show_dead_jobs=True)
 
     async def actors_in_state(self, state: str) -> Rows:
-        return await self.rows("GetAllActorInfo", "actor_table_data", show_dead_jobs=True, filters={"state": state})
+        """The actors in a state that is not DEAD, from the GCS's memory: those of ended jobs too, if they live."""
+        return await self.rows("GetAllActorInfo", "actor_table_data", show_dead_jobs=False, filters={"state": state})
 
     async def actor(self, actor_id: str) -> Any | None:
         """One actor's table row, or None when the GCS does not know it."""
