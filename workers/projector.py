@@ -69,18 +69,22 @@ class Projector:
             time.sleep(RETRY_S)
             return
         started = time.monotonic()
-        if self._follow_streams(now):
+        unsorted = [projection for projection in self._open.values() if not projection.is_sorted]
+        changed = self._follow_streams(now, block_ms=None if unsorted else BLOCK_MS)
+        for projection in unsorted:
+            projection.sort_on()
+        if changed and not unsorted:
             time.sleep(max(0.0, BETWEEN_COMMITS_S - (time.monotonic() - started)))
         if now - self._tuned_at > TUNE_S:
             self._tuned_at = now
             for projection in self._open.values():
                 projection.tune()
 
-    def _follow_streams(self, now: float) -> bool:
-        """True when changes came and there are no more."""
+    def _follow_streams(self, now: float, block_ms: int | None) -> bool:
+        """True when changes came and there are no more. Waits for some, unless `block_ms` is None."""
         moments = {key: projection.read_freshness() for key, projection in self._open.items()}  # before what they are true of
         wanted: Any = {key: last for projection in self._open.values() for key, last in projection.streams.items()}
-        reply: Any = self._redis.xread(wanted, count=ENTRIES_AT_ONCE, block=BLOCK_MS)
+        reply: Any = self._redis.xread(wanted, count=ENTRIES_AT_ONCE, block=block_ms)
         entries: dict[bytes, Any] = dict(reply)
         changed = False
         for key, projection in self._open.items():

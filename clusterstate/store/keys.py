@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from functools import lru_cache
 
 ROOT = b"rd"
 """First part of every key, so that other programs may share the database."""
@@ -38,6 +39,7 @@ def session(cluster: str, session_name: str, *rest: str | bytes) -> bytes:
     return _key("c", cluster, session_name, *rest)
 
 
+@lru_cache(8192)
 def rows(cluster: str, session_name: str, resource: str, bucket: int) -> bytes:
     """Hash: row id → msgpack row."""
     return session(cluster, session_name, "rows", resource, f"{bucket:x}")

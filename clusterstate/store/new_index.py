@@ -12,7 +12,7 @@ BESIDE = ("-wal", "-shm")
 
 
 class NewIndex:
-    """Takes rows several times as fast as an index that is read meanwhile: its sorts are made at the end."""
+    """Takes rows several times as fast as an index that is read meanwhile: its sorts are made when it is shown."""
 
     def __init__(self, path: Path, epoch: str) -> None:
         self._path = path
@@ -34,9 +34,10 @@ class NewIndex:
         return time.monotonic() - self._fed_at
 
     def put_in_place_of(self, old: Index) -> Index:
-        """Makes the sorts and swaps the files; who reads the old one reopens. Returns the new one, opened to follow changes."""
-        self.index.make_sorts()
-        self.index.tune()
+        """Swaps the files; who reads the old one reopens. Returns the new one, opened to follow changes, without its sorts."""
+        self.index.begin()
+        self.index.keep_derived()
+        self.index.commit()
         self.index.raise_versions(old.versions())
         self.index.close()
         Index(self._file).close()  # it keeps a log from here on: nobody may read it in between

@@ -51,6 +51,7 @@ class Projection:
         self._index = self._open()
         self._new: NewIndex | None = None
         self._belongs = True  # what the streams say is about the data that the index holds
+        self.is_sorted = True
         self.change_id = self.sample_id = FIRST_ID
         self._stand_where(self._index)
 
@@ -131,6 +132,12 @@ class Projection:
         """The same for who knows that nobody writes meanwhile."""
         self.say_fresh(self.read_freshness())
 
+    def sort_on(self) -> None:
+        """Makes one of the sorts that a new index still lacks: until then its lists are read whole and sorted for each reader."""
+        if not self.is_sorted and not self._index.make_a_sort():
+            self._index.tune()
+            self.is_sorted = True
+
     def tune(self) -> None:
         """Lets SQLite learn the sizes of tables."""
         self._index.tune()
@@ -143,6 +150,7 @@ class Projection:
         """Closes the index for ever and lets the session's keys expire."""
         if self._new is not None:
             self._show_new()
+        self._index.make_sorts()
         last_known = max(self._fresh.values(), default=now)
         self._index.note_end(int(last_known * 1000), "nobody watches it any more")
         self._index.seal()
@@ -185,6 +193,7 @@ class Projection:
             new, self._new = self._new, None
             self._index = new.put_in_place_of(self._index)
             self._fresh = {}
+            self.is_sorted = False
             log.info("a new index of %s %s: %d rows", self.cluster, self.session, new.rows)
 
     def _drop_new(self) -> None:

@@ -51,3 +51,11 @@ def read_rows(client: redis.Redis, cluster: str, session: str, resource: Resourc
     for some, values in zip(buckets.values(), pipe.execute(), strict=True):
         found.update(zip(some, values, strict=True))
     return [found[name] for name in names]
+
+
+def count_rows(client: redis.Redis, cluster: str, session: str, resource: Resource) -> int:
+    """How many rows of a resource there are."""
+    pipe = client.pipeline(transaction=False)
+    for bucket in range(resource.buckets):
+        pipe.hlen(keys.rows(cluster, session, resource.name, bucket))
+    return sum(int(number) for number in pipe.execute())

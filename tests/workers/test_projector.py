@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import redis
 
 from clusterstate import model, paths
-from clusterstate.resources import NODES
+from clusterstate.resources import NODES, RESOURCES
 from clusterstate.settings import Settings
 from clusterstate.store.fleet_index import is_sealed, session_file
 from clusterstate.store.fleet_reader import Fleet
@@ -68,3 +71,28 @@ def test_a_name_that_cannot_be_a_file_stops_nobody_else(redis_client: redis.Redi
     fleet = run(redis_client, settings)
     assert fleet.names() == ["demo"]
     assert len(fleet.reader("demo").all(NODES)) == 1
+
+
+def test_a_new_index_is_read_before_its_sorts_are_made_and_gets_them_all(redis_client: redis.Redis, settings: Settings) -> None:
+    watched(redis_client, "demo", "s1")
+    file = session_file(paths.index_dir(settings.state_dir), "demo", "s1")
+    run(redis_client, settings, steps=1)
+    file.unlink()
+    fleet = run(redis_client, settings, steps=1)
+    declared = {(resource.name, listed) for resource in RESOURCES for listed in resource.indexed}
+    assert len(fleet.reader("demo").all(NODES)) == 1
+    assert 0 < len(sorts(file)) < len(declared)
+
+    run(redis_client, settings, steps=1)  # one that is found unfinished is finished at once
+    assert len(sorts(file)) == len(declared)
+
+    file.unlink()
+    run(redis_client, settings, steps=len(declared) + 1)
+    assert len(sorts(file)) == len(declared)
+
+
+def sorts(file: Path) -> set[str]:
+    tables = {resource.name for resource in RESOURCES}
+    with closing(sqlite3.connect(file)) as db:
+        found = db.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+    return {name for name, table in found if table in tables}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from clusterstate.masking import mask_text
@@ -25,6 +26,8 @@ FULL_STATES = frozenset({"DEPENDENCIES_UNREADY", "PENDING_CREATION"})
 """States whose published message is a whole row; of the others it is a delta."""
 AMOUNTS = frozenset({"CPU", "memory", "object_store_memory", "bundle"})
 """Resources that are handed out by amount: their index in a resource mapping means nothing."""
+OFTEN_TOLD = 500
+"""Characters of a cause of death that is remembered: a longer one is a traceback of its own."""
 LOST = "The GCS no longer knows this actor. It ended while nobody was watching; when and why is not known."
 
 
@@ -153,6 +156,12 @@ def _died(context: Any) -> tuple[str | None, str | None]:
 
 
 def _masked(value: str) -> str | None:
+    return _masked_often(value) if len(value) <= OFTEN_TOLD else mask_text(clipped(value)) or None
+
+
+@lru_cache(1000)
+def _masked_often(value: str) -> str | None:
+    """Thousands of actors die of the same sentence."""
     return mask_text(clipped(value)) or None
 
 
