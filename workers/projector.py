@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from clusterstate.store import fleet
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.fleet_index import FleetIndex, is_plain_name, is_sealed, sealed_sessions, session_file, unsealed_sessions
 from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection, has_ended
+from clusterstate.store.schema import bring_up_to_date
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Projector:
         self._index_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fleet = FleetIndex(self._index_dir / "fleet.db")
         self._open: dict[tuple[str, str], Projection] = {}
+        for path in _sealed_files(self._index_dir):
+            _bring_up_to_date(path)
         self._looked_at = 0.0
         self._tuned_at = time.time()
 
@@ -150,6 +154,13 @@ class Projector:
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
                 log.info("removed %s: over the retention", path.name)
+
+
+def _bring_up_to_date(path: Path) -> None:
+    try:
+        bring_up_to_date(path)
+    except (sqlite3.Error, OSError) as error:
+        log.warning("the ended session %s stays as it was written: %s", path.name, error)
 
 
 def _sealed_files(index_dir: Path) -> list[Path]:

@@ -48,6 +48,9 @@ class CollectorReport:
     received_bytes_per_s: float | None = None
     actors_evicted: int = 0  # dead actors given up for the limit
     pubsub_supported: bool = True
+    nodes_evicted: int = 0  # dead or finished ones given up for their limits
+    jobs_evicted: int = 0
+    workers_evicted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,14 @@ def create(db: sqlite3.Connection, resource: Resource) -> None:
         db.execute(f"CREATE TABLE IF NOT EXISTS {texts_table(resource)}(row_hash INTEGER PRIMARY KEY, text TEXT{listed})")
 
 
+def drop(db: sqlite3.Connection, resource: Resource) -> None:
+    """Takes away the tables of an older Raydeck, which may have counted and searched other columns."""
+    for event in ("added", "removed", "changed"):
+        db.execute(f"DROP TRIGGER IF EXISTS {resource.name}_{event}")
+    for table in (counts_table(resource), texts_table(resource)):
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+
+
 def is_new(db: sqlite3.Connection, resource: Resource) -> bool:
     """Whether nothing keeps the tables true yet."""
     if not resource.counted and not resource.searched:

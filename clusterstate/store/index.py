@@ -1,86 +1,32 @@
-"""The SQLite index of one session: its schema, how rows get in, and what it notes of itself.
-
-A row's primary key is a 63-bit hash of its id: the same on every web host, a nine-byte tie-breaker in every index,
-and a look-up by id without an index of its own. Two of a million ids collide with a chance of 1 in 20 million.
-"""
+"""The SQLite index of one session: how rows get in, and what it notes of itself."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
 
 from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES, Resource
-from clusterstate.store import derived
-
-SCHEMA_VERSION = 2
-"""Counts up when a table changes shape: an index of another version is rebuilt, a sealed one is read as it is."""
-SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
+from clusterstate.store import derived, schema
+from clusterstate.store.schema import COMMITS, columns_of, row_hash
 
 FOLLOWING = ("journal_mode=WAL", "synchronous=OFF", "journal_size_limit=16777216")  # disposable: rebuilt from Redis when torn
 IN_BULK = ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-32768", "temp_store=MEMORY")
 
-COMMITS = "*"
-"""Among the versions: counts every transaction, whatever it changed."""
-
 _json_encode = msgspec.json.Encoder().encode
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A field of a row class as the index keeps it."""
-
-    name: str
-    sql_type: str
-    decode: Callable[[Any], Any] | None  # None: as stored
-
-
-@cache
-def columns_of(row_class: Any) -> tuple[Column, ...]:
-    """The columns of a row class, in field order. What is not a single value is kept as JSON."""
-    hints = get_type_hints(row_class)
-    return tuple(_column(f.name, hints[f.name]) for f in dataclasses.fields(row_class))
-
-
-def _column(name: str, hint: Any) -> Column:
-    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    kinds = [kind for kind in alternatives if kind is not type(None)]
-    kind = kinds[0] if len(kinds) == 1 else None
-    if kind not in SCALARS:
-        decoder = msgspec.json.Decoder(hint)
-        return Column(name, "TEXT", decoder.decode)
-    return Column(name, SCALARS[kind], bool if kind is bool else None)
-
-
-def row_hash(row_id: str) -> int:
-    """The primary key of a row."""
-    return int.from_bytes(hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
-
-
-def decode_value(column: Column, value: Any) -> Any:
-    """A stored value as the model has it."""
-    return value if column.decode is None or value is None else column.decode(value)
-
-
-def decode_row(row_class: Any, values: Sequence[Any]) -> Any:
-    """A row of the model from its columns in field order."""
-    return row_class(*(decode_value(column, value) for column, value in zip(columns_of(row_class), values, strict=True)))
 
 
 class Index:
     """The writing side. One process writes, any number read."""
 
     def __init__(self, path: Path, *, in_bulk: bool = False) -> None:
-        """Opens or creates. Raises sqlite3.DatabaseError when the file is torn or of another schema.
+        """Opens or creates; an older file gets the columns that it lacks. Raises sqlite3.DatabaseError when it is torn or newer.
 
         `in_bulk`: a new file that nobody reads yet. It takes rows several times as fast, and is torn by any failure.
         """
@@ -89,7 +35,7 @@ class Index:
         for pragma in IN_BULK if in_bulk else FOLLOWING:
             self._db.execute(f"PRAGMA {pragma}")
         self.begin()  # one transaction: each definition on its own would cost a write of the schema
-        self._create()
+        schema.create(self._db)
         self.commit()
 
     def close(self) -> None:
@@ -108,11 +54,10 @@ class Index:
 
     def note(self, name: str, value: str) -> None:
         """Keeps a word about the index itself."""
-        self._db.execute("INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value))
+        schema.note(self._db, name, value)
 
     def noted(self, name: str) -> str | None:
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+        return schema.noted(self._db, name)
 
     def put(self, resource: Resource, rows: Iterable[tuple[str, list[Any]]]) -> int:
         """Inserts or updates (id, values in field order) pairs; returns how many."""
@@ -202,24 +147,6 @@ class Index:
         plain.replace(self.path)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-
-    def _create(self) -> None:
-        self._db.execute("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-        version = self.noted("schema")
-        if version not in (None, str(SCHEMA_VERSION)):
-            raise sqlite3.DatabaseError(f"the index has schema {version}, this Raydeck needs {SCHEMA_VERSION}")
-        self._db.execute("CREATE TABLE IF NOT EXISTS versions(resource TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID")
-        self._db.execute("CREATE TABLE IF NOT EXISTS fresh(name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
-        for resource in RESOURCES:
-            listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(resource.row))
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS {resource.name}(row_hash INTEGER PRIMARY KEY, {listed})")
-            self._db.execute("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", (resource.name,))
-            derived.create(self._db, resource)
-        listed = ", ".join(f"{column.name} {column.sql_type}" for column in columns_of(NodeSample))
-        self._db.execute(f"CREATE TABLE IF NOT EXISTS samples({listed})")
-        self._db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
-        self._db.executemany("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", [("samples",), (COMMITS,)])
-        self.note("schema", str(SCHEMA_VERSION))
 
 
 def _values(composed: list[int], row_id: str, values: list[Any]) -> list[Any]:

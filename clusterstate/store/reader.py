@@ -13,8 +13,8 @@ from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport, 
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
 from clusterstate.resources import COLLECTOR, METADATA, RESOURCES, STATUS, Resource
 from clusterstate.store import selecting
-from clusterstate.store.index import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
 from clusterstate.store.row_ids import SINGLE_ROW_ID
+from clusterstate.store.schema import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, inode_of
 
 COUNTS_KEPT = 512

@@ -151,6 +151,12 @@ class SessionWriter:
         if self._epoch is not None:
             self._tick = int(replies[-1])
 
+    def unconfirm(self, names: Iterable[str]) -> None:
+        """Forgets when these were last known right: they are no more."""
+        listed = list(names)
+        if listed:
+            self._commit(lambda pipe: pipe.hdel(keys.fresh(self.cluster, self.session), *listed))
+
     def record_samples(self, samples: Iterable[NodeSample]) -> None:
         """Appends to the short history."""
         blobs = [codec(NodeSample).encode(sample) for sample in samples]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 import redis
 
 from clusterstate import model
-from clusterstate.resources import ACTORS, BY_NAME, JOBS, METADATA, NODES, RESOURCES
+from clusterstate.query import Condition, Selection, View
+from clusterstate.resources import ACTORS, BY_NAME, COLLECTOR, JOBS, METADATA, NODES, RESOURCES
 from clusterstate.store import keys, leases
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
+from clusterstate.store.fleet_index import is_sealed
+from clusterstate.store.index import Index
 from clusterstate.store.projection import Projection
+from clusterstate.store.schema import bring_up_to_date
 from clusterstate.store.writer import LeaseLost, SessionWriter, current_session
 from tests.built_cluster import BuiltCluster
 
@@ -241,3 +247,40 @@ def test_freshness_ages_while_redis_has_not_been_filled_again(cluster: BuiltClus
     assert freshness.word == "stale"
     assert freshness.age_s == pytest.approx(60, abs=1)
     assert cluster.reader.get(ACTORS, actor.actor_id) == actor
+
+
+def test_a_session_that_an_older_raydeck_sealed_is_read_with_the_defaults_of_what_it_did_not_know(
+    cluster: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    actor = cluster.with_actor(name="kept", state="DEAD")
+    cluster.writer.record(COLLECTOR, [model.CollectorReport(1.0, True, actors_evicted=3)], 1.0)
+    cluster.refresh()
+    cluster.projection.seal(time.time())
+    cluster.path.chmod(0o600)
+    with closing(sqlite3.connect(cluster.path, isolation_level=None)) as db:
+        db.execute("ALTER TABLE collector DROP COLUMN jobs_evicted")
+        db.execute("ALTER TABLE collector DROP COLUMN problems")
+        db.execute("DROP TABLE actors_counts")
+        db.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+    cluster.path.chmod(0o400)
+    sealed_at = cluster.path.stat().st_mtime_ns
+
+    bring_up_to_date(cluster.path)
+
+    report = cluster.reader.collector()
+    assert report is not None
+    assert (report.actors_evicted, report.jobs_evicted, report.problems) == (3, 0, [])
+    assert cluster.reader.get(ACTORS, actor.actor_id) == actor
+    page = cluster.reader.page(
+        View(ACTORS), Selection(("actor_id",), "start_time_ms", where=(Condition("state", "is", "DEAD"),)), time.time()
+    )
+    assert (page.total, page.matching) == (1, 1)
+    assert is_sealed(cluster.path)
+    assert cluster.path.stat().st_mtime_ns == sealed_at
+
+
+def test_the_index_of_a_newer_raydeck_is_left_to_it(cluster: BuiltCluster) -> None:
+    with closing(sqlite3.connect(cluster.path, isolation_level=None)) as db:
+        db.execute("UPDATE meta SET value = '999' WHERE name = 'schema'")
+    with pytest.raises(sqlite3.DatabaseError, match="999"):
+        Index(cluster.path)

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import redis
 
-from clusterstate.resources import NODE_RESOURCES, STATUS
+from clusterstate.model import NodeStats, Process
+from clusterstate.resources import NODE_RESOURCES, NODE_STATS, PROCESSES, STATUS
 from clusterstate.settings import Settings, read_settings
 from clusterstate.store import keys
 from tests.private_redis import private_redis
 from tests.simulated_ray import SimulatedRay
 from tests.workers.collecting import Seen, collecting, eventually
-from workers.collectors import cluster_follow
+from workers.collectors import cluster_follow, cluster_nodes
 
 
 @pytest.fixture
@@ -404,3 +405,25 @@ def _told(seen: Seen) -> list[bytes]:
     """The resources of all changes announced so far, in order."""
     entries: Any = seen.redis.xrange(keys.changes("test", seen.session or ""))
     return [fields[b"r"] for _, fields in entries]
+
+
+def test_what_a_dead_node_left_is_cleared_away_though_its_collector_died_with_it(
+    own_ray: SimulatedRay, redis_client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_nodes, "LEAVES_WITHIN_S", 0.2)
+    monkeypatch.setattr(cluster_follow, "TRIM_EVERY_S", 0.2)
+    lost, kept = own_ray.node_ids()
+    with collecting(redis_client, replace(settings, max_dead_nodes=0), own_ray.address) as seen:
+        eventually(lambda: seen.as_of("nodes"))
+        writer = seen.writer()
+        for node_id in (lost, kept):
+            writer.record(NODE_STATS, [NodeStats(node_id, 1.0)], 1.0)
+            writer.record(PROCESSES, [Process(f"{node_id}:7", node_id, 7, "WORKER")], 1.0)
+            writer.confirm([f"node:{node_id}"], 1.0)
+
+        own_ray.kill_node(lost)
+
+        eventually(lambda: {row.node_id for row in seen.rows(PROCESSES).values()} == set(seen.rows(NODE_STATS)) == {kept}, within_s=8)
+        assert seen.as_of(f"node:{kept}") == 1.0
+        eventually(lambda: not seen.as_of(f"node:{lost}"))
+        eventually(lambda: seen.report and seen.report.nodes_evicted == 1)

@@ -34,6 +34,7 @@ class Jobs:
     def __init__(self, watch: Watch) -> None:
         self.keys: dict[str, bytes] = {}  # submission id -> its key in the KV
         self.unfinished: set[str] = set()
+        self.evicted = 0
         self._finished: set[str] = set()
         self.first_driver: dict[str, str] = {}  # submission id -> job id
         self._claims: dict[str, list[str]] = {}  # submission id without a record -> job ids that name it
@@ -63,7 +64,7 @@ class Jobs:
 
     async def trim(self) -> None:
         limit = self._watch.settings.max_finished_jobs
-        await self._watch.store.run(lambda writer: writer.trim_dead(JOBS, limit, self._watch.now()))
+        self.evicted = await self._watch.store.run(lambda writer: writer.trim_dead(JOBS, limit, self._watch.now()))
 
     async def snapshot(self) -> None:
         """The first poll asks for everything; what was deleted while nobody looked is forgotten."""

@@ -20,7 +20,7 @@ class Reporter:
     def __init__(self, store: Store, traffic: Traffic) -> None:
         self.unreachable_since: float | None = None
         self.trouble: str | None = None  # why there is no connection, as a sentence
-        self._evicted = 0
+        self._evicted: dict[str, int] = {}
         self._store = store
         self._traffic = traffic
         self._before = (time.monotonic(), traffic.calls, traffic.received_bytes)
@@ -54,7 +54,12 @@ class Reporter:
     def report(self, following: Following | None, now: float) -> CollectorReport:
         self._measure()
         if following is not None and following.complete.is_set():
-            self._evicted = following.actors.evicted
+            self._evicted = {
+                "actors_evicted": following.actors.evicted,
+                "nodes_evicted": following.nodes.evicted,
+                "jobs_evicted": following.jobs.evicted,
+                "workers_evicted": following.workers.evicted,
+            }
         calls, received = self._rates or (None, None)
         return CollectorReport(
             collected_at=now,
@@ -65,8 +70,8 @@ class Reporter:
             requests_total=self._traffic.calls,
             requests_per_s=calls,
             received_bytes_per_s=received,
-            actors_evicted=self._evicted,
             pubsub_supported=following is None or following.only_polled is None,
+            **self._evicted,
         )
 
     def _problems(self, following: Following | None) -> list[str]:

@@ -20,6 +20,7 @@ class Workers:
 
     def __init__(self, watch: Watch, nodes: Nodes) -> None:
         self.live: dict[str, int] = {}
+        self.evicted = 0
         self.touched = Touched()
         self._watch = watch
         self._nodes = nodes
@@ -107,4 +108,4 @@ class Workers:
 
     async def trim(self) -> None:
         limit = self._watch.settings.max_dead_workers
-        await self._watch.store.run(lambda writer: writer.trim_dead(WORKERS, limit, self._watch.now()))
+        self.evicted = await self._watch.store.run(lambda writer: writer.trim_dead(WORKERS, limit, self._watch.now()))
