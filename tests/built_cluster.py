@@ -102,7 +102,7 @@ class BuiltCluster:
     def refresh(self, now: float | None = None) -> None:
         """All is known right as of `now`, and the index has it."""
         now = time.time() if now is None else now
-        self.writer.confirm([resource.name for resource in CLUSTER_RESOURCES], now)
+        self.writer.confirm({resource.name: now for resource in CLUSTER_RESOURCES})
         self.project(now)
 
     def project(self, now: float | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -138,12 +138,12 @@ class SessionWriter:
         gone = [item for item, row in self._items(resource) if item not in kept and (within is None or within(row))]
         return changed + (self.forget(resource, gone, now) if gone else 0)
 
-    def confirm(self, names: Iterable[str], now: float) -> None:
-        """Says that resources (or "node:<node_id>") are known right as of `now`, Unix seconds."""
-        moments = {name: repr(now) for name in names}
+    def confirm(self, moments: Mapping[str, float]) -> None:
+        """Says as of when, in Unix seconds, resources (or "node:<node_id>") are known right."""
+        listed = {name: repr(at) for name, at in moments.items()}
 
         def stamp(pipe: Any) -> None:
-            pipe.hset(keys.fresh(self.cluster, self.session), mapping=moments)
+            pipe.hset(keys.fresh(self.cluster, self.session), mapping=listed)
             if self._epoch is not None:
                 pipe.incr(keys.tick(self.cluster, self.session))
 

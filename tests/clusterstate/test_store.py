@@ -183,7 +183,7 @@ def test_an_ended_session_is_sealed_and_stays_readable_without_redis(cluster: Bu
 def test_freshness_says_how_old_the_oldest_part_is_and_which_nodes_are_silent(cluster: BuiltCluster) -> None:
     node = cluster.with_node()
     now = time.time()
-    cluster.writer.confirm(["jobs"], now - 60)
+    cluster.writer.confirm({"jobs": now - 60})
     cluster.project(now)
     freshness = cluster.reader.freshness("nodes", "jobs", now=now, nodes_matter=True)
     assert freshness.stale
@@ -241,7 +241,7 @@ def test_freshness_ages_while_redis_has_not_been_filled_again(cluster: BuiltClus
     metadata = cluster.reader.metadata()
     assert metadata is not None
     cluster.writer.begin(metadata)
-    cluster.writer.confirm(["collector"], now)
+    cluster.writer.confirm({"collector": now})
     cluster.project(now)
     freshness = cluster.reader.freshness("actors", now=now)
     assert freshness.word == "stale"

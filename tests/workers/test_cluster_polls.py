@@ -39,17 +39,17 @@ def test_the_way_to_the_gcs_is_not_its_work() -> None:
     assert intervals([0.1] * 5, way_s=0.05) == [1.0] * 5
 
 
-def test_only_what_became_better_known_is_confirmed_and_as_of_the_oldest_of_it() -> None:
+def test_only_what_became_better_known_is_confirmed_each_as_of_its_own_moment() -> None:
     sources = Sources()
     sources.right("jobs", 10.0)
     sources.right("nodes", 12.0)
 
-    assert sources.to_confirm() == (["jobs", "nodes"], 10.0)
-    assert sources.to_confirm() is None
+    assert sources.to_confirm() == {"jobs": 10.0, "nodes": 12.0}
+    assert sources.to_confirm() == {}
     sources.right("nodes", 11.0)
-    assert sources.to_confirm() is None
+    assert sources.to_confirm() == {}
     sources.right("jobs", 13.0)
-    assert sources.to_confirm() == (["jobs"], 13.0)
+    assert sources.to_confirm() == {"jobs": 13.0}
 
 
 def test_a_report_says_how_each_resource_is_learnt() -> None:

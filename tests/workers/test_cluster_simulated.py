@@ -419,7 +419,7 @@ def test_what_a_dead_node_left_is_cleared_away_though_its_collector_died_with_it
         for node_id in (lost, kept):
             writer.record(NODE_STATS, [NodeStats(node_id, 1.0)], 1.0)
             writer.record(PROCESSES, [Process(f"{node_id}:7", node_id, 7, "WORKER")], 1.0)
-            writer.confirm([f"node:{node_id}"], 1.0)
+            writer.confirm({f"node:{node_id}": 1.0})
 
         own_ray.kill_node(lost)
 

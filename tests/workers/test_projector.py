@@ -30,7 +30,7 @@ def watched(client: redis.Redis, cluster: str, session: str) -> SessionWriter:
     writer = SessionWriter(client, cluster, session)
     writer.begin(model.ClusterMetadata(cluster, session, ""))
     writer.record(NODES, [model.Node("aa" * 28, "ALIVE")], 1.0)
-    writer.confirm(["nodes", "actors", "jobs"], time.time())
+    writer.confirm(dict.fromkeys(("nodes", "actors", "jobs"), time.time()))
     return writer
 
 

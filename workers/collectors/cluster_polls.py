@@ -85,14 +85,11 @@ class Sources:
         else:
             self.problems.pop(resource, None)
 
-    def to_confirm(self) -> tuple[list[str], float] | None:
-        """What is known better than last time, and as of when at least. None: nothing is."""
-        news = [name for name, at in self.as_of.items() if at > self._confirmed.get(name, 0.0)]
-        if not news:
-            return None
-        for name in news:
-            self._confirmed[name] = self.as_of[name]
-        return news, min(self.as_of[name] for name in news)
+    def to_confirm(self) -> dict[str, float]:
+        """What is known better than last time, and as of when."""
+        news = {name: at for name, at in self.as_of.items() if at > self._confirmed.get(name, 0.0)}
+        self._confirmed.update(news)
+        return news
 
     def reports(self, polls: Iterable[Poll], followed: Iterable[str]) -> list[SourceReport]:
         asked = {poll.resource: poll for poll in reversed(list(polls))}  # of two for one resource the first counts

@@ -37,15 +37,13 @@ class Reporter:
     async def write(self, following: Following | None, now: float) -> None:
         """One report. Raises StoreAway, also when Redis lost what was written: then everything is written anew."""
         report = self.report(following, now)
-        to_confirm = following.watch.sources.to_confirm() if following is not None and following.complete.is_set() else None
+        known = following.watch.sources.to_confirm() if following is not None and following.complete.is_set() else {}
 
         def tell(writer: SessionWriter) -> bool:
             if following is not None and not writer.is_known():
                 return False
             writer.record(COLLECTOR, [report], now)
-            if to_confirm is not None:
-                writer.confirm(*to_confirm)
-            writer.confirm(["collector"], now)
+            writer.confirm({**known, "collector": now})
             return True
 
         if not await self._store.run(tell):

@@ -82,7 +82,7 @@ class NodeStore:
             self._write_processes(self._writer, now)
             self._write_samples(self._writer)
             if rows:
-                self._writer.confirm([f"node:{row.node_id}" for row in rows], now)
+                self._writer.confirm({f"node:{row.node_id}": now for row in rows})
         except (LeaseLost, *UNREACHABLE):
             return False
         return True
