@@ -5,9 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import gcs_cost, idle, pages
+from benchmarks import beside, gcs_cost, idle, live, pages
 
-BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"pages": pages.main, "gcs_cost": gcs_cost.main, "idle": idle.main}
+BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
+    "pages": pages.main,
+    "live": live.main,
+    "gcs_cost": gcs_cost.main,
+    "idle": idle.main,
+    "beside": beside.main,
+}
 
 
 def main(arguments: list[str]) -> int:
