@@ -10,10 +10,13 @@ from clusterstate import model
 from clusterstate.query import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, AnyOf, Condition
 from clusterstate.store.reader import Freshness, SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
+from webapp.reasons import actor_reasons, group_reasons
 
 RECENT_S = 3600.0
 ALMOST_FULL_PERCENT = 90.0
-NAMED_NODES = 3
+NAMED_NODES = NAMED_REASONS = 3
+LOOKED_AT = 300
+"""Waiting actors and placement groups whose reason is looked for."""
 MEANT_TO_END = ("RAY_KILL", "OUT_OF_SCOPE", "REF_DELETED", "INTENDED", "NORMAL", "CREATOR_EXITED", "OWNER_DIED")
 """Parts of the names of death causes that are nobody's fault."""
 MOST_CAUSES = 100
@@ -87,14 +90,32 @@ def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
         dead += _count(reader, ACTORS, crashed, Condition("end_time_ms", "ge", recently))
     if dead:
         yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error within the last hour.", "actors", {"state": "DEAD"})
-    for state, one, several in (("PENDING_CREATION", "waits", "wait"), ("RESTARTING", "is restarting", "are restarting")):
-        waiting = _count(reader, ACTORS, Condition("state", "is", state))
-        if waiting:
-            words = (one if waiting == 1 else several) + (" to be placed" if state == "PENDING_CREATION" else "")
-            yield Attention(NOTE, f"{_many(waiting, 'actor')} {words}.", "actors", {"state": state})
-    pending = _count(reader, PLACEMENT_GROUPS, Condition("state", "is", "PENDING"))
-    if pending:
-        yield Attention(WARNING, f"{_many(pending, 'placement group')} cannot be placed now.", "placement_groups", {"state": "PENDING"})
+    restarting = _count(reader, ACTORS, Condition("state", "is", "RESTARTING"))
+    if restarting:
+        words = "is restarting" if restarting == 1 else "are restarting"
+        yield Attention(NOTE, f"{_many(restarting, 'actor')} {words}.", "actors", {"state": "RESTARTING"})
+    yield from _waiting(reader)
+
+
+def _waiting(reader: SessionReader) -> Iterator[Attention]:
+    """What waits to be placed, that for the same reason together, the most frequent first."""
+    kinds = (
+        (NOTE, "actor", "actors", ACTORS, "PENDING_CREATION", actor_reasons),
+        (WARNING, "placement group", "placement_groups", PLACEMENT_GROUPS, "PENDING", group_reasons),
+    )
+    for level, noun, endpoint, view, state, reasons in kinds:
+        total = _count(reader, view, Condition("state", "is", state))
+        told = 0
+        for sentence, count in reasons(reader, reader.find(view.base, "state", state, LOOKED_AT))[:NAMED_REASONS] if total else ():
+            told += count
+            yield Attention(level, f"{_many(count, noun)} {_wait(count)} to be placed: {sentence}", endpoint, {"state": state})
+        if total > told:
+            more = "more " if told else ""
+            yield Attention(level, f"{_many(total - told, more + noun)} {_wait(total - told)} to be placed.", endpoint, {"state": state})
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
 
 
 def _count(reader: SessionReader, view: Any, *conditions: Condition | AnyOf) -> int:

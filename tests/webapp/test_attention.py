@@ -47,7 +47,14 @@ def test_failed_jobs_dead_nodes_full_memory_and_waiting_work_are_told(cluster: B
     cluster.with_actor(state="PENDING_CREATION")
     cluster.with_placement_group(state="PENDING")
     text = said(cluster)
-    for words in ("1 job failed", "1 node died", "memory of full-host", "waits to be placed", "cannot be placed", "cannot be measured"):
+    for words in (
+        "1 job failed",
+        "1 node died",
+        "memory of full-host",
+        "1 actor waits to be placed: ",
+        "1 placement group waits",
+        "cannot be measured",
+    ):
         assert words in text
 
 

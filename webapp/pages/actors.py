@@ -9,13 +9,14 @@ from flask import Response
 from clusterstate import model
 from clusterstate.query import NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
-from clusterstate.resources import JOBS, NODES, PLACEMENT_GROUPS, PROCESSES
+from clusterstate.resources import JOBS, NODE_RESOURCES, NODES, PLACEMENT_GROUPS, PROCESSES
+from webapp.reasons import Reason, why_actor_waits
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import show
 from webapp.tables.actors import ACTORS
 
-SEEN = (ACTOR_ROWS.name, PROCESSES.name, JOBS.name, NODES.name)
+SEEN = (ACTOR_ROWS.name, PROCESSES.name, JOBS.name, NODES.name, NODE_RESOURCES.name, PLACEMENT_GROUPS.name)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ActorPage:
     job: model.Job | None
     node: model.Node | None
     placement_group: model.PlacementGroup | None
+    reason: Reason | None  # why it waits, when it does
 
 
 def list_actors(scope: Scope) -> Response:
@@ -58,4 +60,5 @@ def _load(scope: Scope, actor_id: str) -> ActorPage:
         job=jobs[0] if jobs else None,
         node=reader.get(NODES, actor.node_id) if actor.node_id else None,
         placement_group=reader.get(PLACEMENT_GROUPS, actor.placement_group_id) if actor.placement_group_id else None,
+        reason=why_actor_waits(reader, actor),
     )

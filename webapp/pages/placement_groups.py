@@ -9,8 +9,9 @@ from flask import Response
 from clusterstate import model
 from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
-from clusterstate.resources import NODES, PROCESSES
+from clusterstate.resources import NODE_RESOURCES, NODES, PROCESSES
 from clusterstate.resources import PLACEMENT_GROUPS as GROUP_ROWS
+from webapp.reasons import Reason, why_group_waits
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import NarrowedTable, narrowed, show
@@ -18,7 +19,7 @@ from webapp.tables.actors import ACTORS
 from webapp.tables.drawing import TableView
 from webapp.tables.placement_groups import PLACEMENT_GROUPS
 
-SEEN = (GROUP_ROWS.name, NODES.name, ACTOR_ROWS.name, PROCESSES.name)
+SEEN = (GROUP_ROWS.name, NODES.name, NODE_RESOURCES.name, ACTOR_ROWS.name, PROCESSES.name)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PlacementGroupPage:
     group: model.PlacementGroup
     bundles: tuple[PlacedBundle, ...]
     actors: TableView
+    reason: Reason | None  # why it waits, when it does
 
 
 def list_placement_groups(scope: Scope) -> Response:
@@ -58,4 +60,5 @@ def _load(scope: Scope, placement_group_id: str, table: NarrowedTable) -> Placem
         group=group,
         bundles=tuple(PlacedBundle(bundle, nodes.get(bundle.node_id or "")) for bundle in group.bundles),
         actors=table.view(scope, Condition("placement_group_id", "is", placement_group_id)),
+        reason=why_group_waits(scope.reader, group),
     )
