@@ -36,6 +36,7 @@ class View:
     """Rows of one resource with what others know of them.
 
     `columns` maps a column that is not the base's own to its SQL. `:now_ms` may stand in it.
+    `composed` are columns whose SQL gives JSON.
     `parts` splits a sort that no single index serves into conditions, each with the SQL its rows are sorted by.
     """
 
@@ -43,6 +44,7 @@ class View:
     joins: tuple[Join, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
     parts: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    composed: frozenset[str] = frozenset()
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -250,3 +252,31 @@ WORKERS = View(
 )
 PROCESSES = View(resources.PROCESSES)
 PLACEMENT_GROUPS = View(resources.PLACEMENT_GROUPS)
+
+
+def _text(name: str) -> str:
+    return f"(SELECT text FROM texts WHERE texts.text_id = tasks.{name})"  # noqa: S608 - declared names
+
+
+TASKS = View(
+    resources.TASKS,
+    (),
+    {
+        "attempt_id": "(tasks.task_id || CASE WHEN tasks.attempt_number THEN printf('%08x', tasks.attempt_number) ELSE '' END)",
+        "duration_ms": (
+            "(CASE WHEN tasks.end_time_ms IS NOT NULL THEN tasks.end_time_ms - tasks.start_time_ms"
+            " WHEN tasks.state <> 'END_UNKNOWN' THEN :now_ms - tasks.start_time_ms END)"
+        ),
+        "error_message": _text("error_message_id"),
+        "required_resources": _text("required_resources_id"),
+        "label_selector": _text("label_selector_id"),
+        "call_site": _text("call_site_id"),
+    },
+    {
+        "duration_ms": (
+            ("tasks.end_time_ms IS NULL AND tasks.state <> 'END_UNKNOWN'", "(:now_ms - tasks.start_time_ms)"),
+            ("tasks.end_time_ms IS NOT NULL", "(tasks.end_time_ms - tasks.start_time_ms)"),
+        )
+    },
+    frozenset({"required_resources", "label_selector"}),
+)

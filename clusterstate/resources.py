@@ -70,6 +70,31 @@ ACTORS = Resource(
 PLACEMENT_GROUPS = Resource(
     "placement_groups", model.PlacementGroup, "placement_group_id", 64, ("state", "name", "creator_job_id", "creation_request_received_ms")
 )
+TASKS = Resource(
+    "tasks",
+    model.Task,
+    "attempt_id",
+    8192,
+    (
+        "state,creation_time_ms",
+        "job_id,creation_time_ms",
+        "name,creation_time_ms",
+        "node_id,creation_time_ms",
+        "actor_id,creation_time_ms",
+        "worker_id,creation_time_ms",
+        "parent_task_id,creation_time_ms",
+        "task_id",
+        "name",
+        "creation_time_ms",
+        "start_time_ms",
+        "end_time_ms",
+        "(end_time_ms - start_time_ms)",
+    ),
+    counted=("job_id", "name", "type", "state"),
+)
+"""One row an attempt."""
+TEXTS = Resource("texts", model.Text, "text_id", 1024, ("text_id",))
+"""Long or repeated texts of tasks, once each."""
 METADATA = Resource("metadata", model.ClusterMetadata, None)
 STATUS = Resource("status", model.ClusterStatus, None)
 COLLECTOR = Resource("collector", model.CollectorReport, None)
@@ -83,6 +108,8 @@ RESOURCES: tuple[Resource, ...] = (
     JOBS,
     ACTORS,
     PLACEMENT_GROUPS,
+    TASKS,
+    TEXTS,
     METADATA,
     STATUS,
     COLLECTOR,

@@ -39,6 +39,7 @@ class Settings:
     port: int = _setting(8270, "Port the web pages listen on; 0 picks a free one.", low=0, high=65535)
     state_dir: Path = _setting(_default_state_dir, "Folder for Redis data, the index, the journal and keys (0700).")
     redis_url: str = _setting("", "Redis to use (redis://, rediss://, unix://). Empty: a private one is started.")
+    key_file: str = _setting("", "Keys that `raydeck token node` made on the head, for a node elsewhere. Empty: this host's own.")
     cluster_name: str = _setting("", "Name of the watched cluster in URLs. Empty: demo with --demo, else default.")
     address: str = _setting("", "GCS address host:port of the Ray cluster. Empty: RAY_ADDRESS, else the one running here.")
     url_prefix: str = _setting("", "Path prefix below which all pages live, such as /raydeck.")
@@ -52,6 +53,9 @@ class Settings:
     max_dead_nodes: int = _setting(1_000, "Dead nodes kept per session.", low=0, high=100_000)
     max_dead_workers: int = _setting(10_000, "Dead workers kept per session.", low=0, high=1_000_000)
     max_finished_jobs: int = _setting(10_000, "Finished jobs kept per session.", low=0, high=1_000_000)
+    max_tasks: int = _setting(
+        1_000_000, "Task attempts that have ended kept per session; the oldest go first.", low=0, high=100_000_000
+    )
     history_minutes: int = _setting(30, "Minutes of node samples kept for the small charts.", low=1, high=1440)
     session_retention_days: int = _setting(30, "Days an ended session stays readable.", low=0, high=3650)
     poll_interval_s: float = _setting(1.0, "Seconds between polls of what Ray does not publish.", low=0.2, high=60.0)

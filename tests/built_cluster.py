@@ -21,6 +21,8 @@ from clusterstate.resources import (
     PLACEMENT_GROUPS,
     PROCESSES,
     STATUS,
+    TASKS,
+    TEXTS,
     WORKERS,
     Resource,
 )
@@ -29,10 +31,11 @@ from clusterstate.store.fleet_index import FleetIndex, session_file
 from clusterstate.store.projection import Projection
 from clusterstate.store.reader import SessionReader
 from clusterstate.store.writer import SessionWriter
+from workers.sources.task_update import text_id
 
 Row = TypeVar("Row")
 
-CLUSTER_RESOURCES = (NODES, NODE_RESOURCES, WORKERS, JOBS, ACTORS, PLACEMENT_GROUPS, STATUS, COLLECTOR)
+CLUSTER_RESOURCES = (NODES, NODE_RESOURCES, WORKERS, JOBS, ACTORS, TASKS, PLACEMENT_GROUPS, STATUS, COLLECTOR)
 
 
 class BuiltCluster:
@@ -89,6 +92,16 @@ class BuiltCluster:
     def with_process(self, node_id: str, pid: int, **fields: Any) -> model.Process:
         defaults = {"process_id": f"{node_id}:{pid}", "node_id": node_id, "pid": pid, "kind": "WORKER"}
         return self._with(PROCESSES, model.Process, defaults, fields)
+
+    def with_task(self, **fields: Any) -> model.Task:
+        """An attempt of a task. Texts that it names by id are `with_text`'s."""
+        number = next(self._numbers)
+        defaults = {"task_id": f"{number:048x}", "state": "RUNNING", "name": "step", "creation_time_ms": 1_700_000_000_000 + number}
+        return self._with(TASKS, model.Task, defaults, fields)
+
+    def with_text(self, text: str) -> str:
+        """Keeps a text of tasks; returns its id."""
+        return self._with(TEXTS, model.Text, {"text_id": text_id(text), "text": text}, {}).text_id
 
     def with_placement_group(self, **fields: Any) -> model.PlacementGroup:
         number = next(self._numbers)

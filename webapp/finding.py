@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clusterstate.resources import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, PROCESSES, WORKERS, Resource
+from clusterstate.resources import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, PROCESSES, TASKS, WORKERS, Resource
 from clusterstate.store.reader import SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
 
@@ -18,12 +18,13 @@ MIN_PREFIX = 4
 LONGEST_PID = 10
 
 # Ids within anything that was pasted, such as a log line: hex of the lengths Ray uses, and submission ids.
-_IDS = re.compile(r"\b(?:[0-9a-f]{56}|[0-9a-f]{36}|[0-9a-f]{32}|[0-9a-f]{8}|raysubmit_[A-Za-z0-9]{1,64})\b")
+_IDS = re.compile(r"\b(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{36}|[0-9a-f]{32}|[0-9a-f]{8}|raysubmit_[A-Za-z0-9]{1,64})\b")
 _PIDS = re.compile(r"\bpid[=: ]\s?([0-9]{1,10})\b")
 _ADDRESSES = re.compile(r"\bip[=: ]\s?([0-9a-fA-F.:]{3,45})")
 
 _BY_ID: dict[int, tuple[tuple[Resource, str], ...]] = {
     56: ((NODES, "node_id"), (WORKERS, "worker_id")),
+    48: ((TASKS, "task_id"),),
     36: ((PLACEMENT_GROUPS, "placement_group_id"),),
     32: ((ACTORS, "actor_id"),),
     8: ((JOBS, "job_id"),),
@@ -37,9 +38,13 @@ _NAMES: tuple[tuple[Resource, str], ...] = (
     (NODES, "node_name"),
     (ACTORS, "class_name"),
     (ACTORS, "repr_name"),
+    (TASKS, "name"),
 )
 _BY_KEY = (NODES, JOBS, ACTORS, WORKERS, PLACEMENT_GROUPS)
-_PREFIXED: tuple[tuple[Resource, str], ...] = tuple((resource, resource.key) for resource in _BY_KEY if resource.key)
+_PREFIXED: tuple[tuple[Resource, str], ...] = (
+    *((resource, resource.key) for resource in _BY_KEY if resource.key),
+    (TASKS, "task_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def _found(resource: Resource, row: Any) -> Found | None:
         return Found("worker", row.worker_id, f"PID {row.pid}", f"{row.worker_type or ''} {'alive' if row.is_alive else 'dead'}".strip())
     if resource is PLACEMENT_GROUPS:
         return Found("placement_group", row.placement_group_id, row.name or row.placement_group_id, row.state)
+    if resource is TASKS:
+        return Found("task", row.task_id, row.name or row.task_id, f"{row.func_or_class_name or ''} {row.state}".strip())
     if resource is PROCESSES and row.worker_id is None:  # Ray's own: shown on its node
         return Found("node", row.node_id, f"PID {row.pid}", row.title or row.kind)
     return None

@@ -24,6 +24,7 @@ class Entry:
 MENU: tuple[Entry, ...] = (
     Entry("overview", "Overview", "o"),
     Entry("jobs", "Jobs", "j", ("job",)),
+    Entry("tasks", "Tasks", "t", ("task",)),
     Entry("actors", "Actors", "a", ("actor",)),
     Entry("nodes", "Nodes", "n", ("node",)),
     Entry("workers", "Workers", "w", ("worker",)),

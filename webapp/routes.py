@@ -26,6 +26,7 @@ from webapp.pages import (
     nodes,
     overview,
     placement_groups,
+    tasks,
     workers,
 )
 from webapp.pages import help as help_page
@@ -86,6 +87,8 @@ ROUTES: tuple[Route, ...] = (
     Route("overview", "/", overview.show_overview, VIEWER, scoped=True),
     Route("jobs", "/jobs", jobs.list_jobs, VIEWER, scoped=True, table=True),
     Route("job", "/jobs/<job_key>", jobs.show_job, VIEWER, scoped=True),
+    Route("tasks", "/tasks", tasks.list_tasks, VIEWER, scoped=True, table=True),
+    Route("task", "/tasks/<task_id>", tasks.show_task, VIEWER, scoped=True),
     Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),
     Route("actor", "/actors/<actor_id>", actors.show_actor, VIEWER, scoped=True),
     Route("nodes", "/nodes", nodes.list_nodes, VIEWER, scoped=True, table=True),

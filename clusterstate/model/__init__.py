@@ -7,6 +7,7 @@ from clusterstate.model.job import Job
 from clusterstate.model.node import Disk, Gpu, GpuProcess, NetworkInterface, Node, NodeResources, NodeStats
 from clusterstate.model.placement_group import Bundle, PlacementGroup
 from clusterstate.model.sample import NodeSample
+from clusterstate.model.task import Task, Text, attempt_id
 from clusterstate.model.worker import Process, Worker
 
 __all__ = [
@@ -32,5 +33,8 @@ __all__ = [
     "ResourceDemand",
     "RoleCost",
     "SourceReport",
+    "Task",
+    "Text",
     "Worker",
+    "attempt_id",
 ]

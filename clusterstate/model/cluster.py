@@ -51,6 +51,8 @@ class CollectorReport:
     nodes_evicted: int = 0  # dead or finished ones given up for their limits
     jobs_evicted: int = 0
     workers_evicted: int = 0
+    tasks_evicted: int = 0
+    tasks_dropped: int = 0  # attempts of which Ray itself lost something
 
 
 @dataclass(frozen=True, slots=True)

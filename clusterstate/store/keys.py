@@ -34,12 +34,17 @@ def costs() -> bytes:
     return _key("costs")
 
 
+def cost_field(role: str, host: str, pid: int) -> str:
+    """Name of one process among the costs."""
+    return f"{role}@{host}:{pid}"
+
+
 def session(cluster: str, session_name: str, *rest: str | bytes) -> bytes:
     """A key of one session of one cluster. By that cluster's collectors, until an hour after the session ends."""
     return _key("c", cluster, session_name, *rest)
 
 
-@lru_cache(8192)
+@lru_cache(32_768)
 def rows(cluster: str, session_name: str, resource: str, bucket: int) -> bytes:
     """Hash: row id → msgpack row."""
     return session(cluster, session_name, "rows", resource, f"{bucket:x}")
@@ -81,7 +86,7 @@ def counters(cluster: str, session_name: str) -> bytes:
 
 
 def lease(name: str) -> bytes:
-    """b"<token>:<holder>" of who may run the loop `name`. By the loop's keeper; expires with its time to live."""
+    """The `value` of the Lease of who may run the loop `name`. By the loop's keeper; expires with its time to live."""
     return _key("lease", name)
 
 

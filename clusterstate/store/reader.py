@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -318,6 +319,8 @@ def _declared(resource: Resource, column: str) -> None:
 
 def _decoder(view: View, name: str) -> Column | None:
     """How a selected column is read, by the resource whose field it is; None for computed ones."""
+    if name in view.composed:
+        return Column(name, "TEXT", json.loads)
     table, _, field = view.sql(name).partition(".")
     for resource in (view.base, *(join.resource for join in view.joins)):
         if resource.name == table:

@@ -23,7 +23,7 @@ from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES
 from clusterstate.store import derived
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Counts up when a table changes shape. An older file gets the columns that it lacks, with their defaults."""
 SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 

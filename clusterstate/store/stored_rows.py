@@ -32,7 +32,11 @@ def by_bucket(resource: Resource, names: Iterable[bytes]) -> dict[int, list[byte
 
 
 def read_all(client: redis.Redis, cluster: str, session: str, resource: Resource) -> Iterator[tuple[bytes, bytes]]:
-    """The (field, row) pairs of a resource, some buckets a round trip."""
+    """The (field, row) pairs of a resource, some buckets a round trip. Thousands of buckets of nothing are one question."""
+    if resource.buckets > BUCKETS_AT_ONCE:
+        everything = [keys.rows(cluster, session, resource.name, bucket) for bucket in range(resource.buckets)]
+        if not client.exists(*everything):
+            return
     for start in range(0, resource.buckets, BUCKETS_AT_ONCE):
         pipe = client.pipeline(transaction=False)
         for bucket in range(start, min(start + BUCKETS_AT_ONCE, resource.buckets)):

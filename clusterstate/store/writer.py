@@ -6,19 +6,22 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import redis
 from redis.exceptions import WatchError
 
 from clusterstate.model import ClusterMetadata, NodeSample
-from clusterstate.resources import ACTORS, JOBS, METADATA, NODES, WORKERS, Resource
+from clusterstate.resources import ACTORS, JOBS, METADATA, NODES, TASKS, WORKERS, Resource
 from clusterstate.store import keys
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.leases import Lease
 from clusterstate.store.row_ids import SINGLE_ROW_ID, row_id
 from clusterstate.store.stored_rows import by_bucket, count_rows, read_all, read_rows, session_keys
+from clusterstate.task_states import has_ended
+
+T = TypeVar("T")
 
 BATCH = 2000
 """Rows per round trip: about 800 kB, 5 ms of Redis' time. Many rows a bucket are one command."""
@@ -29,6 +32,7 @@ DEAD: dict[str, Callable[[Any], bool]] = {
     NODES.name: lambda row: row.state == "DEAD",
     WORKERS.name: lambda row: not row.is_alive,
     JOBS.name: lambda row: row.status in {"SUCCEEDED", "FAILED", "STOPPED"},
+    TASKS.name: lambda row: has_ended(row.state),
 }
 """When a row counts against its resource's limit."""
 
@@ -115,6 +119,22 @@ class SessionWriter:
             blobs = {name: encode(row) for name, row in by_id.items()}
             before = {} if was_empty else self._stored(resource, list(blobs))
             changed += self._write_changed(resource, blobs, before, by_id, given_up)
+        return changed
+
+    def join(self, resource: Resource, updates: Mapping[str, T], how: Callable[[Any | None, T], Any]) -> int:
+        """Keeps, under each id, what `how` makes of the row that is kept (None: there is none) and its update.
+
+        Returns how many rows differ from what was stored.
+        """
+        decode, encode = codec(resource.row).decode, codec(resource.row).encode
+        given_up = self._given_up_until(resource)
+        changed = 0
+        iterator = iter(updates.items())
+        while chunk := {id_to_field(item): update for item, update in islice(iterator, BATCH)}:
+            before = self._stored(resource, list(chunk))
+            rows = {name: how(decode(before[name]) if name in before else None, update) for name, update in chunk.items()}
+            blobs = {name: encode(row) for name, row in rows.items()}
+            changed += self._write_changed(resource, blobs, before, rows, given_up)
         return changed
 
     def forget(self, resource: Resource, ids: Iterable[str], now: float) -> int:
@@ -290,7 +310,7 @@ class SessionWriter:
         key = keys.lease(self._lease.name)
         pipe.watch(key)
         held = pipe.get(key)
-        if held != f"{self._lease.token}:{self._lease.holder}".encode():
+        if held != self._lease.value:
             raise LeaseLost(f"The lease {self._lease.name} is no longer held by {self._lease.holder}.")
         pipe.multi()
 

@@ -32,6 +32,11 @@ PAGES = (
     "nodes/{node}?tab=workers",
     "nodes/{node}?tab=actors",
     "nodes/{node}?tab=raylet",
+    "nodes/{node}?tab=tasks",
+    "tasks",
+    "tasks?state=FAILED",
+    "tasks/{task}",
+    "jobs/{job}?tab=tasks",
     "workers",
     "workers/{worker}",
     "placement-groups",
@@ -47,6 +52,7 @@ def ids(demo: Running) -> dict[str, str]:
     """An id of each kind from the demo."""
     return {
         "job": str(demo.wait_for_rows("jobs", "?job_id=*")[0]["job_key"]),
+        "task": str(demo.wait_for_rows("tasks", "?state=FAILED")[0]["task_id"]),
         "actor": str(demo.wait_for_rows("actors", "?state=ALIVE")[0]["actor_id"]),
         "node": str(demo.wait_for_rows("nodes")[0]["node_id"]),
         "worker": str(demo.wait_for_rows("workers", "?is_alive=true")[0]["worker_id"]),

@@ -49,6 +49,7 @@ POPULATION = {
     "idle_workers": 0,
     "dead_workers": 0,
     "placement_groups": 10,
+    "tasks": 0,
 }
 
 
@@ -60,6 +61,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 picks one (default)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-dead-actors", type=int, default=100_000, metavar="N", help="above it the oldest dead go, default 100000")
+    parser.add_argument("--max-tasks", type=int, default=100_000, metavar="N", help="above it the oldest finished go, default 100000")
     parser.add_argument("--ray-version", help="what CheckAlive says; default: the installed one")
     parser.add_argument("--token-file", type=Path, help="ask every caller for the token in this file")
     parser.add_argument("--ready-file", type=Path, help="JSON with address and pid, written once it listens")
@@ -68,7 +70,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in (*POPULATION, "port", "seed", "max_dead_actors", "ray_version")}
+    return {name: getattr(options, name) for name in (*POPULATION, "port", "seed", "max_dead_actors", "max_tasks", "ray_version")}
 
 
 def _write_ready_file(path: Path, address: str) -> None:

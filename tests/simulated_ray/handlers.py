@@ -8,9 +8,10 @@ from typing import Any
 
 from tests.simulated_ray import actors, jobs, stubs
 from tests.simulated_ray.placement_groups import PlacementGroups
+from tests.simulated_ray.tasks import Tasks
 from tests.simulated_ray.wire import field, number_field
 
-Handler = Callable[[PlacementGroups, Any], bytes]
+Handler = Callable[[Tasks, Any], bytes]
 HANDLERS: dict[tuple[str, str], Handler] = {}
 STATUS_NUMBER = 1  # every GCS reply has `GcsStatus status = 1`
 OK = field(STATUS_NUMBER, b"")

@@ -115,11 +115,12 @@ class Planted:
     actors: dict[str, str]
     workers: dict[str, str]
     placement_groups: dict[str, str]
+    tasks: dict[str, str]
 
 
 def plant(cluster: Any, texts: tuple[Hostile, ...] = TEXTS) -> Planted:
     """Put every text into every text field of a row of each kind. `cluster` is a SimulatedRay or a RemoteRay."""
-    planted = Planted({}, {}, {}, {}, {}, {})
+    planted = Planted({}, {}, {}, {}, {}, {}, {})
     for one in texts:
         _plant_text(cluster, one, planted)
     return planted
@@ -153,6 +154,17 @@ def _plant_text(cluster: Any, one: Hostile, planted: Planted) -> None:
     cluster.kill_worker(worker, exit_type="USER_ERROR", exit_detail=text)
     planted.workers[one.name] = worker
     planted.placement_groups[one.name] = cluster.add_placement_group([{"CPU": 1.0, text: 1.0}], name=text, ray_namespace=text)
+    planted.tasks[one.name] = cluster.add_task(
+        state="FAILED",
+        info={
+            "name": text,
+            "func_or_class_name": text,
+            "call_site": text,
+            "required_resources": {text: 1.0},
+            "label_selector": {text: text},
+        },
+        updates={"error_info": {"error_type": "TASK_EXECUTION_EXCEPTION", "error_message": text}, "actor_repr_name": text},
+    )
 
 
 def params() -> list[Any]:

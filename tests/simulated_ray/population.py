@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.simulated_ray import actors, ids, texts
 from tests.simulated_ray.placement_groups import PlacementGroups
+from tests.simulated_ray.tasks import NS, STATES, Tasks
 from tests.simulated_ray.wire import fill
 
 HOUR_MS = 3_600_000
@@ -26,9 +27,10 @@ class Population:
     idle_workers: int = 0
     dead_workers: int = 0
     placement_groups: int = 0
+    tasks: int = 0
 
 
-def populate(cluster: PlacementGroups, population: Population) -> None:
+def populate(cluster: Tasks, population: Population) -> None:
     """Make the rows. Nothing is published: this is what was there before anyone looked."""
     with cluster.lock:
         _nodes(cluster, population)
@@ -41,6 +43,7 @@ def populate(cluster: PlacementGroups, population: Population) -> None:
             cluster.add_actor(state=state, publish=False, **started)
         _workers(cluster, population)
         _placement_groups(cluster, population.placement_groups)
+        _tasks(cluster, population.tasks)
 
 
 def _nodes(cluster: PlacementGroups, population: Population) -> None:
@@ -149,3 +152,23 @@ def _placement_groups(cluster: PlacementGroups, count: int) -> None:
     for number in range(count):
         state = ("CREATED", "CREATED", "PENDING", "REMOVED")[number % 4]
         cluster.add_placement_group([{"CPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}][: 1 + number % 2], state=state)
+
+
+def _tasks(cluster: Tasks, count: int) -> None:
+    """Attempts of some hundred prototypes that differ in id, parent and times; nine of ten have finished."""
+    if not count:
+        return
+    states = ("FINISHED",) * 90 + ("FAILED",) * 5 + ("RUNNING",) * 3 + ("PENDING_NODE_ASSIGNMENT",) * 2
+    prototypes = [cluster.task(cluster.add_task(state=state)) for state in states[: min(count, len(states))]]
+    cluster.tasks.clear()
+    parent, first = b"", cluster.now_ms() - HOUR_MS
+    for number in range(count):
+        row = prototypes[number * 37 % len(prototypes)]
+        row.task_id = row.task_info.task_id = cluster.random.randbytes(8) + row.task_id[8:]
+        row.task_info.parent_task_id = parent if number % 3 else b"\xff" * 20 + row.job_id
+        began = first + number * HOUR_MS // count
+        for at, state in enumerate(sorted(row.state_updates.state_ts_ns)):
+            row.state_updates.state_ts_ns[state] = (began + at * at * 10) * NS + number % NS
+        parent = row.task_id if number % 100 == 0 else parent
+        state = STATES[states[number * 37 % len(prototypes)]]
+        cluster.tasks.put_serialized(row.task_id + bytes(4), row.SerializeToString(), state)

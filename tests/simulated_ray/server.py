@@ -12,13 +12,13 @@ from typing import Any
 
 import grpc
 
-from tests.simulated_ray import control, publisher, stubs
+from tests.simulated_ray import control, publisher, stubs, task_handlers  # noqa: F401 - registers its calls
 from tests.simulated_ray.changes import Changes
 from tests.simulated_ray.faults import Faults
 from tests.simulated_ray.handlers import HANDLERS
-from tests.simulated_ray.placement_groups import PlacementGroups
 from tests.simulated_ray.population import Population, populate
 from tests.simulated_ray.raylet import get_node_stats
+from tests.simulated_ray.tasks import Tasks
 from tests.simulated_ray.world import Clock
 
 THREADS = 64  # a long poll holds one
@@ -27,7 +27,7 @@ OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_leng
 Call = Callable[[Any, grpc.ServicerContext], bytes]
 
 
-class SimulatedRay(PlacementGroups):
+class SimulatedRay(Tasks):
     """A simulated cluster whose GCS listens on loopback from construction until `close`.
 
     The builders (`add_node`, `kill_actor`, ...) change it and publish as Ray does; every field can be given any value.
@@ -46,15 +46,17 @@ class SimulatedRay(PlacementGroups):
         idle_workers: int = 0,
         dead_workers: int = 0,
         placement_groups: int = 0,
+        tasks: int = 0,
         token: str | None = None,
         ray_version: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         seed: int = 1,
         max_dead_actors: int = 100_000,
+        max_tasks: int = 100_000,
         clock: Clock = time.time,
     ) -> None:
-        super().__init__(ray_version=ray_version, seed=seed, max_dead_actors=max_dead_actors, clock=clock)
+        super().__init__(ray_version=ray_version, seed=seed, max_dead_actors=max_dead_actors, max_tasks=max_tasks, clock=clock)
         self.population = Population(
             nodes=nodes,
             dead_nodes=dead_nodes,
@@ -65,6 +67,7 @@ class SimulatedRay(PlacementGroups):
             idle_workers=idle_workers,
             dead_workers=dead_workers,
             placement_groups=placement_groups,
+            tasks=tasks,
         )
         self.faults = Faults(token)
         self._host = host
@@ -100,6 +103,7 @@ class SimulatedRay(PlacementGroups):
             "jobs": self.jobs,
             "workers": self.workers,
             "placement_groups": self.placement_groups,
+            "tasks": self.tasks,
         }
         return {
             "calls": dict(self.calls),

@@ -202,5 +202,5 @@ def test_a_raylet_tells_of_its_workers_and_the_gpus_they_hold(ray: SimulatedRay,
 
 def test_what_is_not_simulated_is_unimplemented(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        client.call("TaskInfoGcsService", "GetTaskEvents")
+        client.call("TaskInfoGcsService", "AddTaskEventData")
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -24,7 +24,9 @@ def test_every_kind_of_row_can_hold_every_hostile_text(ray: SimulatedRay, client
     nodes = {node.node_id.hex(): node.node_name for node in client.nodes().node_info_list}
     jobs = {job.job_id.hex(): job.entrypoint for job in client.call("JobInfoGcsService", "GetAllJobInfo").job_info_list}
     actors = {row.actor_id.hex(): row.death_cause.actor_died_error_context.error_message for row in client.actors().actor_table_data}
+    tasks = {row.task_id.hex(): row.task_info.name for row in client.call("TaskInfoGcsService", "GetTaskEvents").events_by_task}
     for one in hostile.TEXTS:
+        assert tasks[planted.tasks[one.name]] == one.text
         assert nodes[planted.nodes[one.name]] == one.text
         assert jobs[planted.jobs[one.name]] == one.text
         assert actors[planted.actors[one.name]] == one.text

@@ -23,6 +23,11 @@ CLASSES = (
     ("etl.sources", "KafkaReader", "KafkaReader(topic=clicks, partition={n})"),
     ("etl.sinks", "ParquetWriter", None),
 )
+TASKS = ("tokenize", "decode_image", "train_step", "evaluate", "read_parquet", "shuffle_map", "shuffle_reduce", "score_batch")
+TASK_FAILURE = (
+    "User exception:\n\x1b[36mray::train_step()\x1b[39m (pid=4711, ip=10.0.0.7)\n"
+    '  File "/srv/app/training/loop.py", line 41, in train_step\nValueError: loss is NaN'
+)
 NAMESPACES = ("default", "search-prod", "recsys", "serve", "experiments", "8b9c2f0a-5f7e-4b0e-9a41-0c2d9f3b7e11")
 NAME_STEMS = ("reader", "writer", "coordinator", "parameter_server", "cache", "scheduler", "replay_buffer", "evaluator")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
@@ -26,12 +27,21 @@ def _table(reply: Any, rows: str, state_of: Callable[[Any], int]) -> Table:
 class World:
     """The state of a simulated cluster. Every method may be called from any thread; ids are given and taken as hex digits."""
 
-    def __init__(self, *, ray_version: str | None = None, seed: int = 1, max_dead_actors: int = 100_000, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        ray_version: str | None = None,
+        seed: int = 1,
+        max_dead_actors: int = 100_000,
+        max_tasks: int = 100_000,
+        clock: Clock = time.time,
+    ) -> None:
         self.lock = threading.RLock()
         self.random = Random(seed)
         self.clock = clock
         self.ray_version = ray_version or stubs.installed_version()
         self.max_dead_actors = max_dead_actors  # as RAY_maximum_gcs_destroyed_actor_cached_count
+        self.max_tasks = max_tasks  # as RAY_task_events_max_num_task_in_gcs
         service = stubs.gcs_service
         self.nodes = _table(service.GetAllNodeInfoReply, "node_info_list", lambda row: int(row.state))
         self.actors = _table(service.GetAllActorInfoReply, "actor_table_data", lambda row: int(row.state))
@@ -39,6 +49,9 @@ class World:
         self.workers = _table(service.GetAllWorkerInfoReply, "worker_table_data", lambda row: int(row.is_alive))
         self.placement_groups = _table(service.GetAllPlacementGroupReply, "placement_group_table_data", lambda row: int(row.state))
         self.node_states = _table(stubs.autoscaler.ClusterResourceState, "node_states", lambda row: int(row.status))
+        self.tasks = _table(service.GetTaskEventsReply, "events_by_task", lambda row: max(row.state_updates.state_ts_ns, default=0))
+        self.lost_attempts: Counter[bytes] = Counter()  # by job
+        self.lost_profile_events: Counter[bytes] = Counter()
         self.autoscaling_state = stubs.autoscaler.AutoscalingState()
         self.kv: dict[bytes, dict[bytes, bytes]] = {}
         self.actor_of_worker: dict[bytes, bytes] = {}
@@ -70,8 +83,10 @@ class World:
     def clear(self) -> None:
         """Forget all rows and keys, as a GCS without an external store does when it starts again."""
         with self.lock:
-            for table in (self.nodes, self.actors, self.jobs, self.workers, self.placement_groups, self.node_states):
+            for table in (self.nodes, self.actors, self.jobs, self.workers, self.placement_groups, self.node_states, self.tasks):
                 table.clear()
+            self.lost_attempts.clear()
+            self.lost_profile_events.clear()
             self.kv.clear()
             self.actor_of_worker.clear()
             self.autoscaling_state = stubs.autoscaler.AutoscalingState()

@@ -23,6 +23,7 @@ EXAMPLES = {
     "<path:filename>": "vendor/htmx.min.js",
     "<token_id>": "0123456789ab",
     "<job_key>": "00000001",
+    "<task_id>": "0" * 47 + "1",
     "<actor_id>": "0" * 31 + "1",
     "<node_id>": "0" * 55 + "1",
     "<worker_id>": "0" * 55 + "1",

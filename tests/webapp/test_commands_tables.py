@@ -63,7 +63,7 @@ def test_hostile_text_does_nothing_to_the_terminal(cluster: BuiltCluster, settin
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["tasks"], "Tables are: "),
+        (["objects"], "Tables are: "),
         (["actors", "nosuch=1"], "has no column"),
         (["actors", "state"], "column=value"),
         (["actors", "sort=pid"], "--sort"),

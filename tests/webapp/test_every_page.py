@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import json
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.webapp.test_access import example
 from webapp.routes import ROUTES
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><b id=marker>{{7777*7}}\x1b[31m\u202e"
+TASK = "0" * 47 + "1"
 JOB, ACTOR, NODE, WORKER, GROUP = "00000001", "0" * 31 + "1", "0" * 55 + "1", "0" * 55 + "1", "0" * 35 + "1"
 
 
@@ -58,6 +60,25 @@ def hostile(cluster: BuiltCluster) -> BuiltCluster:
     )
     cluster.with_worker(worker_id=WORKER, node_id=NODE, pid=4711, exit_detail=text, exit_type=text, job_id=JOB)
     cluster.with_process(NODE, 4711, worker_id=WORKER, title=text, command_line=text, task_name=text, class_name=text, user=text)
+    cluster.with_task(
+        task_id=TASK,
+        name=text,
+        func_or_class_name=text,
+        type=text,
+        state="FAILED",
+        job_id=JOB,
+        actor_id=ACTOR,
+        node_id=NODE,
+        worker_id=WORKER,
+        parent_task_id=TASK,
+        error_type=text,
+        error_message_id=cluster.with_text(text),
+        call_site_id=cluster.with_text(text + "."),
+        required_resources_id=cluster.with_text(json.dumps({HOSTILE: 1.0})),
+        label_selector_id=cluster.with_text(json.dumps(pairs)),
+        runtime_env_id=cluster.with_text(json.dumps({"pip": [text]})),
+        actor_repr_name=text,
+    )
     cluster.with_placement_group(placement_group_id=GROUP, name=text, strategy=text, scheduling_state=text)
     return cluster
 

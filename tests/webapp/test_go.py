@@ -24,6 +24,7 @@ def test_every_kind_of_thing_is_found_by_what_people_know_of_it(cluster: BuiltCl
     job = cluster.with_job(submission_id="raysubmit_AbC123", name="nightly", type="SUBMISSION")
     worker = cluster.with_worker(pid=777, worker_type="WORKER")
     group = cluster.with_placement_group(name="train")
+    task = cluster.with_task(name="tokenize")
     cluster.with_process(node.node_id, 4242, kind="RAYLET", title="raylet")
 
     for text, expected in {
@@ -41,6 +42,8 @@ def test_every_kind_of_thing_is_found_by_what_people_know_of_it(cluster: BuiltCl
         "nightly": ("job", job.job_key),
         worker.worker_id: ("worker", worker.worker_id),
         "777": ("worker", worker.worker_id),
+        task.task_id: ("task", task.task_id),
+        "tokenize": ("task", task.task_id),
         group.placement_group_id: ("placement_group", group.placement_group_id),
         "train": ("placement_group", group.placement_group_id),
     }.items():

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from flask import Response
 
 from clusterstate import model
-from clusterstate.query import NotFound
+from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
 from clusterstate.resources import JOBS, NODE_RESOURCES, NODES, PLACEMENT_GROUPS, PROCESSES
+from clusterstate.resources import TASKS as TASK_ROWS
 from webapp.reasons import Reason, why_actor_waits
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
-from webapp.showing import show
+from webapp.showing import NarrowedTable, narrowed, show
 from webapp.tables.actors import ACTORS
+from webapp.tables.drawing import TableView
+from webapp.tables.tasks import TASKS
 
-SEEN = (ACTOR_ROWS.name, PROCESSES.name, JOBS.name, NODES.name, NODE_RESOURCES.name, PLACEMENT_GROUPS.name)
+SEEN = (ACTOR_ROWS.name, TASK_ROWS.name, PROCESSES.name, JOBS.name, NODES.name, NODE_RESOURCES.name, PLACEMENT_GROUPS.name)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class ActorPage:
     node: model.Node | None
     placement_group: model.PlacementGroup | None
     reason: Reason | None  # why it waits, when it does
+    tasks: TableView  # of its methods, and its creation
 
 
 def list_actors(scope: Scope) -> Response:
@@ -38,7 +42,8 @@ def list_actors(scope: Scope) -> Response:
 
 def show_actor(scope: Scope, actor_id: str) -> Response:
     """One actor with its process, wherever it ran."""
-    return show("actors/detail.html", "actors/_detail.html", scope, SEEN, lambda: _load(scope, actor_id))
+    table = narrowed(TASKS)
+    return show("actors/detail.html", "actors/_detail.html", scope, SEEN, lambda: _load(scope, actor_id, table))
 
 
 def _given_up(scope: Scope) -> int:
@@ -47,7 +52,7 @@ def _given_up(scope: Scope) -> int:
     return report.actors_evicted if report is not None else 0
 
 
-def _load(scope: Scope, actor_id: str) -> ActorPage:
+def _load(scope: Scope, actor_id: str, table: NarrowedTable) -> ActorPage:
     reader = scope.reader
     actor: model.Actor | None = reader.get(ACTOR_ROWS, actor_id)
     if actor is None:
@@ -61,4 +66,5 @@ def _load(scope: Scope, actor_id: str) -> ActorPage:
         node=reader.get(NODES, actor.node_id) if actor.node_id else None,
         placement_group=reader.get(PLACEMENT_GROUPS, actor.placement_group_id) if actor.placement_group_id else None,
         reason=why_actor_waits(reader, actor),
+        tasks=table.view(scope, Condition("actor_id", "is", actor_id)),
     )

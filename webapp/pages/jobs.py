@@ -11,6 +11,8 @@ from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
 from clusterstate.resources import JOBS as JOB_ROWS
 from clusterstate.resources import NODES, PLACEMENT_GROUPS, PROCESSES, WORKERS
+from clusterstate.resources import TASKS as TASK_ROWS
+from clusterstate.task_states import progress
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import NarrowedTable, narrowed, show
@@ -18,14 +20,21 @@ from webapp.tables.actors import ACTORS
 from webapp.tables.drawing import TableView
 from webapp.tables.jobs import JOBS
 from webapp.tables.placement_groups import PLACEMENT_GROUPS as GROUPS
+from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS as WORKER_TABLE
 from webapp.tabs import Tab, chosen_tab, draw_tabs
 
-TABS = (("info", "Info"), ("actors", "Actors"), ("workers", "Workers"), ("placement-groups", "Placement groups"))
-TAB_TABLES = {"actors": (ACTORS, "job_id"), "workers": (WORKER_TABLE, "current_job_id"), "placement-groups": (GROUPS, "creator_job_id")}
-SEEN = (JOB_ROWS.name, ACTOR_ROWS.name, NODES.name)
+TABS = (("info", "Info"), ("tasks", "Tasks"), ("actors", "Actors"), ("workers", "Workers"), ("placement-groups", "Placement groups"))
+TAB_TABLES = {
+    "tasks": (TASKS, "job_id"),
+    "actors": (ACTORS, "job_id"),
+    "workers": (WORKER_TABLE, "current_job_id"),
+    "placement-groups": (GROUPS, "creator_job_id"),
+}
+SEEN = (JOB_ROWS.name, ACTOR_ROWS.name, NODES.name, TASK_ROWS.name)
 SEEN_IN_TAB = {
     "info": (),
+    "tasks": (),
     "actors": (PROCESSES.name,),
     "workers": (WORKERS.name, PROCESSES.name),
     "placement-groups": (PLACEMENT_GROUPS.name,),
@@ -38,6 +47,7 @@ class JobPage:
 
     job: model.Job
     driver_node: model.Node | None
+    progress: dict[str, int]  # attempts of tasks by segment of the bar; empty when none is known
     actor_states: dict[str, int]
     tabs: tuple[Tab, ...]
     tab: str
@@ -78,8 +88,14 @@ def _load(scope: Scope, job_key: str, tab: str, table: NarrowedTable | None) -> 
     return JobPage(
         job=job,
         driver_node=scope.reader.get(NODES, job.driver_node_id) if job.driver_node_id else None,
+        progress=_progress(scope, job),
         actor_states=scope.reader.counts(ACTORS.view, "state", (Condition("job_id", "is", job.job_id),)) if job.job_id else {},
         tabs=draw_tabs(TABS, tab),
         tab=tab,
         view=view,
     )
+
+
+def _progress(scope: Scope, job: model.Job) -> dict[str, int]:
+    counts = scope.reader.counts(TASKS.view, "state", (Condition("job_id", "is", job.job_id),)) if job.job_id else {}
+    return progress(counts) if counts else {}

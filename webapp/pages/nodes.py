@@ -9,7 +9,7 @@ from flask import Response
 
 from clusterstate import model
 from clusterstate.query import BadQuery, Condition, NotFound
-from clusterstate.resources import ACTORS, NODE_RESOURCES, NODE_STATS, PROCESSES, WORKERS
+from clusterstate.resources import ACTORS, NODE_RESOURCES, NODE_STATS, PROCESSES, TASKS, WORKERS
 from clusterstate.resources import NODES as NODE_ROWS
 from clusterstate.store.reader import SessionReader
 from clusterstate.utilisation import History, history
@@ -21,13 +21,21 @@ from webapp.tables.actors import ACTORS as ACTOR_TABLE
 from webapp.tables.drawing import TableView
 from webapp.tables.framework import TableQuery
 from webapp.tables.nodes import NODES
+from webapp.tables.tasks import TASKS as TASK_TABLE
 from webapp.tables.workers import WORKERS as WORKER_TABLE
 from webapp.tabs import Tab, chosen_tab, draw_tabs
 
-TABS = (("info", "Info"), ("processes", "Processes"), ("workers", "Workers"), ("actors", "Actors"), ("raylet", "Raylet"))
-TAB_TABLES = {"workers": WORKER_TABLE, "actors": ACTOR_TABLE}
+TABS = (
+    ("info", "Info"),
+    ("processes", "Processes"),
+    ("workers", "Workers"),
+    ("actors", "Actors"),
+    ("tasks", "Tasks"),
+    ("raylet", "Raylet"),
+)
+TAB_TABLES = {"workers": WORKER_TABLE, "actors": ACTOR_TABLE, "tasks": TASK_TABLE}
 SEEN = (NODE_ROWS.name, NODE_STATS.name, NODE_RESOURCES.name, PROCESSES.name, "samples")
-SEEN_IN_TAB = {"workers": (WORKERS.name,), "actors": (ACTORS.name,)}
+SEEN_IN_TAB = {"workers": (WORKERS.name,), "actors": (ACTORS.name,), "tasks": (TASKS.name,)}
 MOST_EXPANDED = 20
 NONE_EXPANDED = "none"
 PROCESSES_SHOWN = 500

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from flask import Response
 
 from clusterstate import model
-from clusterstate.query import NotFound
+from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS, JOBS, NODES, PROCESSES
+from clusterstate.resources import TASKS as TASK_ROWS
 from clusterstate.resources import WORKERS as WORKER_ROWS
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
-from webapp.showing import show
+from webapp.showing import NarrowedTable, narrowed, show
+from webapp.tables.drawing import TableView
+from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS
 
-SEEN = (WORKER_ROWS.name, PROCESSES.name, ACTORS.name, JOBS.name, NODES.name)
+SEEN = (WORKER_ROWS.name, TASK_ROWS.name, PROCESSES.name, ACTORS.name, JOBS.name, NODES.name)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class WorkerPage:
     actors: list[model.Actor]
     job: model.Job | None
     node: model.Node | None
+    tasks: TableView
 
 
 def list_workers(scope: Scope) -> Response:
@@ -37,10 +41,11 @@ def list_workers(scope: Scope) -> Response:
 
 def show_worker(scope: Scope, worker_id: str) -> Response:
     """One worker process: what it runs, what it holds, how it ended."""
-    return show("workers/detail.html", "workers/_detail.html", scope, SEEN, lambda: _load(scope, worker_id))
+    table = narrowed(TASKS)
+    return show("workers/detail.html", "workers/_detail.html", scope, SEEN, lambda: _load(scope, worker_id, table))
 
 
-def _load(scope: Scope, worker_id: str) -> WorkerPage:
+def _load(scope: Scope, worker_id: str, table: NarrowedTable) -> WorkerPage:
     reader = scope.reader
     worker: model.Worker | None = reader.get(WORKER_ROWS, worker_id)
     processes = reader.find(PROCESSES, "worker_id", worker_id, 1)
@@ -57,4 +62,5 @@ def _load(scope: Scope, worker_id: str) -> WorkerPage:
         actors=reader.find(ACTORS, "worker_id", worker_id, 5),
         job=jobs[0] if jobs else None,
         node=reader.get(NODES, node_id) if node_id else None,
+        tasks=table.view(scope, Condition("worker_id", "is", worker_id)),
     )

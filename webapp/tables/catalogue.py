@@ -7,6 +7,7 @@ from webapp.tables.framework import Table
 from webapp.tables.jobs import JOBS
 from webapp.tables.nodes import NODES
 from webapp.tables.placement_groups import PLACEMENT_GROUPS
+from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS
 
-TABLES: dict[str, Table] = {table.name: table for table in (NODES, JOBS, ACTORS, WORKERS, PLACEMENT_GROUPS)}
+TABLES: dict[str, Table] = {table.name: table for table in (NODES, JOBS, TASKS, ACTORS, WORKERS, PLACEMENT_GROUPS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from workers.collectors.cluster_jobs import Jobs
 from workers.collectors.cluster_nodes import Nodes
 from workers.collectors.cluster_polls import Poll
 from workers.collectors.cluster_status import Status
+from workers.collectors.cluster_tasks import Tasks
 from workers.collectors.cluster_watch import Watch
 from workers.collectors.cluster_workers import Workers
 from workers.sources.gcs import GcsUnimplemented
@@ -26,6 +28,9 @@ FULL_EVERY_S = 30.0
 """Without pubsub: how often all actors are listed anew, at least; an actor that lived shorter than a poll is only found there."""
 TRIM_EVERY_S = 5.0
 LIVE_SHARE = 0.01
+TASKS_SHARE = 0.01
+"""Of the GCS's time: 100,000 attempts of living jobs, 2 s of it, are asked for each 200 s."""
+TASKS_EVERY_S = 2.0
 FOLLOWED = ("actors", "jobs", "nodes", "workers")
 PUBLISHED_OF = {"actor_message": "actors", "node_info_message": "nodes", "worker_delta_message": "workers", "job_message": "jobs"}
 
@@ -41,6 +46,7 @@ class Following:
         self.workers = Workers(watch, self.nodes)
         self.jobs = Jobs(watch)
         self.groups = PlacementGroups(watch)
+        self.tasks = Tasks(watch)
         self.status = Status(watch, self.nodes)
         self.polls = self._polls()
         self.complete = asyncio.Event()  # the snapshot is written
@@ -123,6 +129,7 @@ class Following:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
             await self.actors.trim_if_any_died()
+            await self.tasks.trim_if_any_ended()
             for watched in (self.nodes, self.jobs, self.workers):
                 await watched.trim()
 
@@ -134,6 +141,7 @@ class Following:
             Poll("jobs", self.jobs.poll, each, ("GetAllJobInfo", "InternalKVKeys")),
             Poll("workers", self.workers.poll, each, ("GetAllWorkerInfo",)),
             Poll("placement_groups", self.groups.poll, each, ("GetAllPlacementGroup",)),
+            Poll("tasks", self.tasks.poll, max(each, TASKS_EVERY_S), ("GetTaskEvents",), share=TASKS_SHARE, growth=math.inf, remembered=2),
             Poll("nodes", self.nodes.list, NODES_EVERY_S if live else each, ("GetAllNodeInfo",)),
             Poll("actors", self.actors.repair, ACTORS_REPAIRED_EVERY_S if live else each, (states,), share=LIVE_SHARE),
         ]

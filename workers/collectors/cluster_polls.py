@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from clusterstate.model import SourceReport
-from workers.sources.gcs import GcsClient, GcsError, GcsRefused, GcsTimeout, GcsUnimplemented, GcsUnreachable
+from workers.sources.gcs import GcsClient, GcsError, GcsRefused, GcsTimeout, GcsUnimplemented, GcsUnreachable, Traffic
 
 GCS_SHARE = 0.005
 """How much of the GCS's time one poll may take: a call of 14 ms is made each 2.8 s. Four polls stay below 2 %."""
@@ -30,23 +30,28 @@ class Poll:
     every_s: float
     calls: tuple[str, ...]  # the GCS calls whose time counts as its cost
     share: float = GCS_SHARE
+    growth: float = GROWTH  # without end for an answer that may be a hundred times as big the next time
+    remembered: int = COSTS_KEPT  # costs of which the least counts
     problem: str | None = None
     interval_s: float = 0.0  # in force now
-    costs: deque[float] = field(default_factory=lambda: deque(maxlen=COSTS_KEPT))
+    costs: deque[float] = field(default_factory=deque)
 
     def stretched_s(self, took_s: float, way_s: float) -> float:
-        """The interval after an answer that took so long, of which `way_s` a call was not the GCS's work.
+        """The interval after answers that took so long, of which `way_s` was not the GCS's work.
 
         The least of the last few counts, and the interval grows step by step: latency is no cost while a machine is busy.
         """
-        self.costs.append(max(0.0, took_s - way_s * len(self.calls)))
-        return max(self.every_s, min(min(self.costs) / self.share, max(self.interval_s, self.every_s) * GROWTH))
+        self.costs.append(max(0.0, took_s - way_s))
+        while len(self.costs) > self.remembered:
+            self.costs.popleft()
+        return max(self.every_s, min(min(self.costs) / self.share, max(self.interval_s, self.every_s) * self.growth))
 
     async def run(self, client: GcsClient, first_after_s: float) -> None:
         """Asks until the connection is lost (raises GcsUnreachable, GcsRefused) or the call turns out not to exist."""
         await asyncio.sleep(first_after_s)
         while True:
             started = time.monotonic()
+            spent, made = self._spent(client.traffic)
             try:
                 await self.ask()
                 self.problem = None
@@ -61,9 +66,13 @@ class Poll:
                 raise
             except GcsError as problem:
                 self.problem = str(problem)
-            took_s = sum(client.traffic.seconds.get(call, 0.0) for call in self.calls)
-            self.interval_s = self.stretched_s(took_s, client.traffic.way_s())
+            spent_now, made_now = self._spent(client.traffic)
+            self.interval_s = self.stretched_s(spent_now - spent, client.traffic.way_s() * (made_now - made))
             await asyncio.sleep(max(0.0, started + self.interval_s - time.monotonic()))
+
+    def _spent(self, traffic: Traffic) -> tuple[float, int]:
+        """Seconds and number of the calls that count as its cost."""
+        return sum(traffic.seconds[call] for call in self.calls), sum(traffic.made[call] for call in self.calls)
 
 
 class Sources:

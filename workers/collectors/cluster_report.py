@@ -57,6 +57,8 @@ class Reporter:
                 "nodes_evicted": following.nodes.evicted,
                 "jobs_evicted": following.jobs.evicted,
                 "workers_evicted": following.workers.evicted,
+                "tasks_evicted": following.tasks.evicted,
+                "tasks_dropped": following.tasks.dropped,
             }
         calls, received = self._rates or (None, None)
         return CollectorReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,8 @@ class Traffic:
 
     calls: int = 0
     received_bytes: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)  # of the last call, by method
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # in all, by method
+    made: Counter[str] = field(default_factory=Counter)  # calls that were answered, by method
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=50))  # seconds of the last calls of any kind
 
     def way_s(self) -> float:
@@ -144,7 +145,9 @@ class GcsClient:
         now = time.monotonic()
         self.last_answer_at = now
         self.traffic.received_bytes += len(raw)
-        self.traffic.seconds[method.path.rpartition("/")[2]] = now - started
+        name = method.path.rpartition("/")[2]
+        self.traffic.seconds[name] += now - started
+        self.traffic.made[name] += 1
         self.traffic.recent.append(now - started)
         return raw
 
@@ -217,6 +220,32 @@ class GcsClient:
 
     async def all_placement_groups(self) -> Rows:
         return await self.rows("GetAllPlacementGroup", "placement_group_table_data")
+
+    async def task_events(
+        self,
+        *,
+        limit: int | None = None,
+        job_id: str | None = None,
+        task_id: str | None = None,
+        actor_id: str | None = None,
+        name: str | None = None,
+        state: str | None = None,
+        exclude_driver: bool = False,
+    ) -> Rows:
+        """Task attempts that the GCS remembers, newest first, each filter an equality.
+
+        Costs the GCS time in proportion to all it stores, whatever the limit and filters: 0.5 s to 2.2 s at 100,000
+        (87 MB). Only `task_id` is cheap: 0.8 ms. `gcs_decode_tasks.TaskReply` reads the rows and the totals.
+        """
+        filters: dict[str, Any] = {"exclude_driver": exclude_driver}
+        ids = {"job": ("job_filters", job_id), "task": ("task_filters", task_id), "actor": ("actor_filters", actor_id)}
+        filters.update((of, [{f"{kind}_id": bytes.fromhex(value)}]) for kind, (of, value) in ids.items() if value is not None)
+        if name is not None:
+            filters["task_name_filters"] = [{"task_name": name}]
+        if state is not None:
+            filters["state_filters"] = [{"state": state}]
+        wanted: dict[str, Any] = {"filters": filters} if limit is None else {"filters": filters, "limit": limit}
+        return await self.rows("GetTaskEvents", "events_by_task", SNAPSHOT_TIMEOUT_S, **wanted)
 
     async def kv_keys(self, namespace: str, prefix: str = "") -> list[bytes]:
         reply = await self.call("InternalKVKeys", namespace=namespace.encode(), prefix=prefix.encode())

@@ -1,0 +1,120 @@
+"""Tasks: the list, each task with its attempts, and a job's progress."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clusterstate import model
+from clusterstate.resources import COLLECTOR
+from tests.built_cluster import BuiltCluster
+from tests.webapp.conftest import Person
+
+BEGAN = 1_700_000_000_000
+TASK = "ab" * 24
+
+
+def test_the_last_attempt_is_shown_unless_another_is_asked_for(vera: Person, cluster: BuiltCluster) -> None:
+    message = cluster.with_text("ValueError: first try")
+    cluster.with_task(task_id=TASK, name="flaky", state="FAILED", error_type="TASK_EXECUTION_EXCEPTION", error_message_id=message)
+    cluster.with_task(task_id=TASK, name="flaky", state="FINISHED", attempt_number=1)
+
+    last, first = vera.page(f"/c/demo/tasks/{TASK}").text, vera.page(f"/c/demo/tasks/{TASK}?attempt=0").text
+
+    assert "ValueError: first try" not in last
+    assert "ValueError: first try" in first
+    assert "?attempt=0" in last
+    assert vera.page(f"/c/demo/tasks/{TASK}?attempt=7").status_code == 404
+    assert "Attempts are: 0, 1." in vera.page(f"/c/demo/tasks/{TASK}?attempt=7").text
+    assert vera.page(f"/c/demo/tasks/{TASK}?attempt=-1").status_code == 400
+    assert vera.page(f"/c/demo/tasks/{'cd' * 24}").status_code == 404
+
+
+def test_each_state_is_shown_with_how_long_it_lasted(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_task(
+        task_id=TASK,
+        state="FINISHED",
+        creation_time_ms=BEGAN,
+        pending_node_assignment_ms=BEGAN + 250,
+        start_time_ms=BEGAN + 1_250,
+        end_time_ms=BEGAN + 4_250,
+        required_resources_id=cluster.with_text(json.dumps({"CPU": 2.0})),
+    )
+    page = vera.page(f"/c/demo/tasks/{TASK}").text
+    for words in ("250 ms", "1.0 s", "3.0 s", "PENDING_NODE_ASSIGNMENT", "CPU 2"):
+        assert words in page
+
+
+def test_of_an_unknown_end_the_duration_is_unknown(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_task(task_id=TASK, state="END_UNKNOWN", start_time_ms=BEGAN)
+    [row] = vera.get("/c/demo/tasks.json").get_json()["rows"]
+    assert (row["state"], row["duration_ms"], row["end_time_ms"]) == ("END_UNKNOWN", None, None)
+    assert "nobody reported how it ended" in vera.page(f"/c/demo/tasks/{TASK}").text
+
+
+def test_the_list_sorts_and_filters_by_what_is_kept_apart(vera: Person, cluster: BuiltCluster) -> None:
+    resources = cluster.with_text(json.dumps({"GPU": 1.0}))
+    slow = cluster.with_task(name="slow", state="FINISHED", start_time_ms=BEGAN, end_time_ms=BEGAN + 9_000, required_resources_id=resources)
+    quick = cluster.with_task(name="quick", state="FINISHED", start_time_ms=BEGAN, end_time_ms=BEGAN + 10)
+    failed = cluster.with_task(name="slow", state="FAILED", error_message_id=cluster.with_text("boom"), actor_id="aa" * 16)
+
+    def ids(query: str) -> list[str]:
+        return [row["task_id"] for row in vera.get(f"/c/demo/tasks.json?{query}").get_json()["rows"]]
+
+    assert ids("sort=-duration_ms") == [slow.task_id, quick.task_id, failed.task_id]
+    assert ids("name=slow&state=FAILED") == [failed.task_id]
+    assert ids("actor_id=" + "aa" * 16) == [failed.task_id]
+    assert ids("q=quick") == [quick.task_id]
+    rows = {row["task_id"]: row for row in vera.get("/c/demo/tasks.json").get_json()["rows"]}
+    assert rows[slow.task_id]["required_resources"] == {"GPU": 1.0}
+    assert rows[failed.task_id]["error_message"] == "boom"
+
+
+def test_the_list_says_how_tasks_are_learnt_and_what_is_missing(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_task()
+    assert "not collected yet" in vera.page("/c/demo/tasks").text
+    source = model.SourceReport("tasks", "poll", 4.0, BEGAN / 1000, None)
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], tasks_dropped=17, tasks_evicted=3))
+    page = vera.page("/c/demo/tasks").text
+    assert "each 4.0 s" in page
+    assert "lost events of 17 attempts" in page
+    assert "3 older ones given up" in page
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (("FINISHED", "FINISHED", "FAILED"), ("<b>2</b> of <b>3</b> finished", "Failed <b>1</b>")),
+        (("RUNNING_IN_RAY_GET", "PENDING_ARGS_AVAIL"), ("Running <b>1</b>", "Waiting for dependencies <b>1</b>")),
+        (("END_UNKNOWN", "UNKNOWN(17)"), ("Unknown <b>2</b>",)),
+        ((), ("No task of it is known.",)),
+    ],
+)
+def test_a_jobs_progress_counts_every_attempt_in_some_part(
+    vera: Person, cluster: BuiltCluster, states: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    job = cluster.with_job()
+    cluster.with_task(job_id="ffffff00", state="FINISHED")
+    for state in states:
+        cluster.with_task(job_id=job.job_id, state=state)
+    page = vera.page(f"/c/demo/jobs/{job.job_key}").text
+    for word in words:
+        assert word in page
+
+
+@pytest.mark.parametrize("field", ["job_id", "node_id", "actor_id", "worker_id"])
+def test_the_pages_of_what_tasks_belong_to_list_them(vera: Person, cluster: BuiltCluster, field: str) -> None:
+    node, actor, worker, job = cluster.with_node(), cluster.with_actor(), cluster.with_worker(), cluster.with_job()
+    ids = {"job_id": job.job_id, "node_id": node.node_id, "actor_id": actor.actor_id, "worker_id": worker.worker_id}
+    path = {
+        "job_id": f"jobs/{job.job_key}?tab=tasks",
+        "node_id": f"nodes/{node.node_id}?tab=tasks",
+        "actor_id": f"actors/{actor.actor_id}",
+        "worker_id": f"workers/{worker.worker_id}",
+    }[field]
+    task = cluster.with_task(**{field: ids[field]})
+    other = cluster.with_task()
+    page = vera.page(f"/c/demo/{path}").text
+    assert task.task_id in page
+    assert other.task_id not in page
