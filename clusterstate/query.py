@@ -36,7 +36,7 @@ class View:
     """Rows of one resource with what others know of them.
 
     `columns` maps a column that is not the base's own to its SQL. `:now_ms` may stand in it.
-    `composed` are columns whose SQL gives JSON.
+    `composed` are columns whose SQL gives JSON, `also` further resources that the SQL of columns reads.
     `parts` splits a sort that no single index serves into conditions, each with the SQL its rows are sorted by.
     """
 
@@ -45,11 +45,12 @@ class View:
     columns: dict[str, str] = field(default_factory=dict)
     parts: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     composed: frozenset[str] = frozenset()
+    also: tuple[Resource, ...] = ()
 
     @property
     def resources(self) -> tuple[str, ...]:
         """Names of all resources whose change changes this view."""
-        return (self.base.name, *(join.resource.name for join in self.joins))
+        return (self.base.name, *(join.resource.name for join in self.joins), *(resource.name for resource in self.also))
 
     def sql(self, column: str) -> str:
         """The SQL of a column."""
@@ -178,7 +179,19 @@ ACTORS = View(
         )
     },
 )
-JOBS = View(resources.JOBS, (), {"duration_ms": "(coalesce(jobs.end_time_ms, :now_ms) - jobs.start_time_ms)"})
+JOBS = View(
+    resources.JOBS,
+    (),
+    {
+        "duration_ms": "(coalesce(jobs.end_time_ms, :now_ms) - jobs.start_time_ms)",
+        "tasks": (
+            "(SELECT json_group_object(state, n) FROM (SELECT state, sum(n) AS n FROM tasks_counts"
+            " WHERE tasks_counts.job_id = jobs.job_id GROUP BY state))"
+        ),
+    },
+    composed=frozenset({"tasks"}),
+    also=(resources.TASKS,),
+)
 NODES = View(
     resources.NODES,
     (

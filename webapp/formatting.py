@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 
+from clusterstate.task_states import progress
+
 UNKNOWN = "–"
 THIN_SPACE = "\u202f"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -238,6 +240,7 @@ def register(environment: Environment) -> None:
         resources=resources,
         labels=labels,
         pretty=pretty,
+        task_progress=progress,
     )
     environment.globals.update(
         share=share,

@@ -103,6 +103,16 @@ def test_a_jobs_progress_counts_every_attempt_in_some_part(
         assert word in page
 
 
+def test_each_job_of_the_list_shows_how_far_its_tasks_are(vera: Person, cluster: BuiltCluster) -> None:
+    busy, idle = cluster.with_job(), cluster.with_job()
+    for state in ("FINISHED", "FINISHED", "FAILED"):
+        cluster.with_task(job_id=busy.job_id, state=state)
+    rows = {row["job_key"]: row for row in vera.get("/c/demo/jobs.json").get_json()["rows"]}
+    assert rows[busy.job_key]["tasks"] == {"FAILED": 1, "FINISHED": 2}
+    assert rows[idle.job_key]["tasks"] == {}
+    assert "2 of 3, 1 failed" in vera.page("/c/demo/jobs").text
+
+
 @pytest.mark.parametrize("field", ["job_id", "node_id", "actor_id", "worker_id"])
 def test_the_pages_of_what_tasks_belong_to_list_them(vera: Person, cluster: BuiltCluster, field: str) -> None:
     node, actor, worker, job = cluster.with_node(), cluster.with_actor(), cluster.with_worker(), cluster.with_job()

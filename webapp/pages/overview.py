@@ -11,6 +11,7 @@ from clusterstate.query import ACTORS as ACTOR_VIEW
 from clusterstate.query import JOBS as JOB_VIEW
 from clusterstate.query import NODES as NODE_VIEW
 from clusterstate.query import PLACEMENT_GROUPS as GROUP_VIEW
+from clusterstate.query import TASKS as TASK_VIEW
 from clusterstate.query import Condition, Selection
 from clusterstate.resources import (
     ACTORS,
@@ -22,15 +23,17 @@ from clusterstate.resources import (
     NODES,
     PLACEMENT_GROUPS,
     STATUS,
+    TASKS,
 )
 from clusterstate.store.reader import Freshness, SessionReader
+from clusterstate.task_states import progress
 from clusterstate.utilisation import History, Use, history, use_now
 from webapp.attention import Attention, find_attention
 from webapp.parts import parts
 from webapp.scope import Scope
 from webapp.showing import show
 
-SEEN = tuple(r.name for r in (NODES, NODE_STATS, NODE_RESOURCES, JOBS, ACTORS, PLACEMENT_GROUPS, STATUS, COLLECTOR, METADATA))
+SEEN = tuple(r.name for r in (NODES, NODE_STATS, NODE_RESOURCES, JOBS, ACTORS, PLACEMENT_GROUPS, TASKS, STATUS, COLLECTOR, METADATA))
 RECENT_JOBS = 6
 NODES_SHOWN = 10
 HISTORY_MINUTES = 10.0
@@ -48,6 +51,7 @@ class OverviewPage:
     job_statuses: dict[str, int]
     actor_states: dict[str, int]
     placement_group_states: dict[str, int]
+    progress: dict[str, int]  # attempts of tasks by segment of the bar; empty when none is known
     attention: list[Attention]
     use: Use
     history: History
@@ -72,6 +76,7 @@ def _load(scope: Scope, now: float) -> OverviewPage:
         job_statuses=reader.counts(JOB_VIEW, "status", (NOT_RAYS_OWN,)),
         actor_states=reader.counts(ACTOR_VIEW, "state"),
         placement_group_states=reader.counts(GROUP_VIEW, "state"),
+        progress=progress(tasks) if (tasks := reader.counts(TASK_VIEW, "state")) else {},
         attention=find_attention(reader, stats, _freshness(scope, now), now),
         use=use_now(stats),
         history=history(reader.samples(None, now - HISTORY_MINUTES * 60), now, HISTORY_MINUTES),

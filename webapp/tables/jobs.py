@@ -32,6 +32,7 @@ JOBS = Table(
             alias=("state",),
             help="A driver job is RUNNING or SUCCEEDED whatever its exit code was: Ray records no more of it.",
         ),
+        Column("tasks", "Tasks", cell="task_progress", help="Attempts by state, those that finished first."),
         Column("entrypoint", "Entrypoint", cell="message", filter="text", searched=True),
         Column("duration_ms", "Duration", cell="uptime", sort="desc", numeric=True, carry=("start_time_ms", "end_time_ms")),
         Column("start_time_ms", "Started", cell="time", sort="desc", filter="time", alias=("started",)),
