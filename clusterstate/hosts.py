@@ -6,7 +6,7 @@ import hashlib
 import socket
 from pathlib import Path
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PROC = Path("/proc")
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -15,16 +15,19 @@ def host_id(hostname: str | None, boot_id: str | None) -> str:
 
     Containers of one machine share the boot id and differ in hostname; machines may share a hostname.
     """
-    name = hostname or ""
-    digest = hashlib.sha256(f"{boot_id or ''}\0{name}".encode()).hexdigest()[:8]
-    readable = "".join(letter if letter in ALLOWED else "-" for letter in name)[:40] or "host"
-    return f"{readable}-{digest}"
+    digest = hashlib.sha256(f"{boot_id or ''}\0{hostname or ''}".encode()).hexdigest()[:8]
+    return f"{readable_name(hostname)}-{digest}"
 
 
-def boot_id() -> str | None:
+def readable_name(hostname: str | None) -> str:
+    """The part of a host's name that stays the same when the machine starts anew."""
+    return "".join(letter if letter in ALLOWED else "-" for letter in hostname or "")[:40] or "host"
+
+
+def boot_id(proc: Path = PROC) -> str | None:
     """The kernel's own name of this boot; None where it cannot be read."""
     try:
-        return BOOT_ID.read_text().strip() or None
+        return (proc / "sys/kernel/random/boot_id").read_text().strip() or None
     except OSError:
         return None
 

@@ -1,99 +1,124 @@
 """Masks secrets in what a cluster says about itself, before it is kept anywhere. Names stay, values go.
 
-Masking is by the look of things: the values of a runtime environment's `env_vars` always, then keys that name a secret,
-credentials in addresses, and tokens with a known form. Ordinary text comes out as it went in.
+Masking is by the look of things: the values of a runtime environment's `env_vars` always, then values of names that say
+secret, what programs are known to take a password by, and what `clusterstate.secret_forms` knows by its own look. Ordinary
+text comes out as it went in. The time taken grows with the text, whatever is in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-REDACTED = "<redacted>"  # Ray's own word for it
+from clusterstate.secret_forms import REDACTED, is_basic, mask_addresses, mask_private_keys, mask_schemes, mask_tokens
+from clusterstate.secret_names import is_claim, is_secret_name, parts_of
+from clusterstate.secret_values import Place, value_at
+
 MAX_DEPTH = 32
 
-_SECRET_WORDS = frozenset(
-    {"password", "passwd", "passphrase", "secret", "secrets", "apikey", "secretkey", "accesskey", "privatekey", "credential", "credentials"}
-)
-_SECRET_KEYS_OF = frozenset(
-    {"api", "access", "secret", "private", "signing", "encryption", "auth", "account", "license", "shared", "master"}
-)
-# Tokens of a language model and counters are no credentials: eos_token, per_token, max_token.
-_TEXT_TOKENS = frozenset(
-    {"eos", "bos", "pad", "unk", "mask", "sep", "cls", "next", "per", "special", "image", "start", "end", "stop"}
-    | {"max", "min", "num", "last", "first"}
-)
-# A thing beside the secret, not the secret: secret_name, password_file, token_path, credentials_dir.
-_POINTERS = frozenset(
-    {"name", "names", "file", "files", "path", "paths", "dir", "arn", "ref", "length", "len", "type", "kind", "url", "uri", "ttl"}
-)
-_PLAIN_VALUES = frozenset({"", "none", "null", "true", "false", "undefined", "yes", "no", "bearer", "basic"})
+# In lower case: most texts hold none of these, and looking for a word is much quicker than for a pattern.
+_NAME_SIGNS = ("token", "secret", "pass", "credential", "key", "pwd", "_pw", "auth", "signature")
+_PROGRAM_SIGNS = ("mysql", "mariadb", "mycli", "sshpass", "-cli", "-benchmark", "curl", "login", "ldap", "mongo")
 
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
-# Looked for first, in lower case: most texts hold none of these and are left alone at once. (A search for each of these
-# words takes 2 µs together, one regular expression of them all takes 30.)
-_SUSPECTS = (
-    *("token", "secret", "passw", "passphrase", "credential", "key", "pwd", "auth", "signature", "sig=", "bearer", "basic", "://"),
-    *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "sk-", "xox", "aiza", "eyj", "rd_"),
-)
-
-_URL_USER = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)(?P<user>[^\s/?#\"'<>]{1,4096})@")
-_KNOWN_FORMS = re.compile(
-    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,255}"
-    r"|github_pat_[A-Za-z0-9_]{20,255}"
-    r"|hf_[A-Za-z0-9]{20,255}"
-    r"|sk-[A-Za-z0-9_-]{20,255}"
-    r"|xox[abposr]-[A-Za-z0-9-]{10,255}"
-    r"|AIza[0-9A-Za-z_-]{35}"
-    r"|rd_[A-Za-z0-9]{4,64}_[A-Za-z0-9_-]{16,255}"
-    r"|eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{4,4096})"
-)
-_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----).*?(-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=[A-Za-z0-9._~+/=-]{8})[A-Za-z0-9._~+/=-]{8,8192}", re.IGNORECASE)
-_VALUE = r"(?P<value>\"[^\"\n]{0,65536}\"?|'[^'\n]{0,65536}'?|[^\s,;&\"'<>(){}\[\]]{1,65536})"
+_QUOTE = r"\\{0,8}[\"']"
 _ASSIGNED = re.compile(
-    r"(?<![\w.-])(?P<head>(?:--?)?[\"']?(?P<key>[A-Za-z_][\w.-]{0,127})[\"']?(?P<between>[ \t]{0,4}[=:][ \t]{0,4}))" + _VALUE
+    rf"(?<![\w.-])(?P<key>[\w.-]{{1,1024}})(?P<quote>(?:{_QUOTE})?)(?P<sign>[ \t]{{0,4}}(?:=>|:=|=(?!=)|:(?!:))[ \t]{{0,4}})"
 )
-_FLAG = re.compile(r"(?<![\w-])(?P<head>--?(?P<key>[A-Za-z][\w-]{0,127})[ \t]{1,4})(?!-)" + _VALUE)
+_FLAG = re.compile(
+    r"(?<![\w-])(?P<key>--?[A-Za-z][\w-]{0,255})"
+    rf"(?:[ \t]{{1,8}}(?:\\\r?\n[ \t]{{0,16}})?(?![-=:])|{_QUOTE},[ \t]{{0,4}}(?={_QUOTE}[^\"'\\-]))"
+)
+_PAIR = re.compile(rf"\({_QUOTE}(?P<key>[\w.-]{{1,256}}){_QUOTE},[ \t]{{0,4}}(?={_QUOTE})")
+_NAME_AND_VALUE = re.compile(
+    rf"\b[Nn]ame(?:{_QUOTE})?[ \t]{{0,4}}[:=][ \t]{{0,4}}(?:{_QUOTE})?(?P<key>[\w.-]{{1,256}})(?:{_QUOTE})?,?\s{{0,16}}"
+    rf"(?:{_QUOTE})?[Vv]alue(?:{_QUOTE})?[ \t]{{0,4}}[:=][ \t]{{0,4}}"
+)
+_AUTHORIZATION = re.compile(
+    rf"(?P<head>\bauthorization(?:{_QUOTE})?[ \t]{{0,4}}[:=][ \t]{{0,4}}(?:[bu]?{_QUOTE})?)"
+    r"(?P<scheme>(?:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]{1,8})?)"
+    r"(?P<value>(?:(?<=digest )|(?<=sha256 ))[^\r\n]{1,8192}|[^\s\"'\\,;]{1,8192}(?:[ \t]{1,8}[A-Za-z0-9._~+/=-]{16,8192})?)",
+    re.IGNORECASE,
+)
+_COOKIE = re.compile(
+    rf"(?P<head>\bcookie(?:{_QUOTE})?[ \t]{{0,4}}:[ \t]{{0,4}}(?:{_QUOTE})?)(?=[^\s=;,\"']{{1,128}}=)[^\r\n\"'\\]{{1,8192}}", re.IGNORECASE
+)
+_IN_QUERY = re.compile(r"([?&](?:amp;)?(?:sig|signature|pass|passwd|pwd)=)[^\s&#\"'<>]{4,}", re.IGNORECASE)
+_DOCKER_AUTH = re.compile(rf"(?P<head>{_QUOTE}auth{_QUOTE}[ \t]{{0,4}}:[ \t]{{0,4}}{_QUOTE})(?P<value>[A-Za-z0-9+/=]{{8,4096}})")
 
-
-_SECRET_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "sshpass")
-"""Of words written together: PGPASSWORD, authtoken."""
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a key, option or variable of this name holds a secret: HF_TOKEN, api-key, dbPassword; not max_tokens."""
-    parts = [part.lower() for part in _PARTS.findall(name[:256])]
-    if not parts or parts[-1] in _POINTERS:
-        return False
-    if _SECRET_WORDS.intersection(parts):
-        return True
-    if parts[-1] not in {"token", "pass"} and parts[-1].endswith(_SECRET_ENDINGS):
-        return True
-    last, before = parts[-1], parts[-2] if len(parts) > 1 else ""
-    if last == "token":
-        return before not in _TEXT_TOKENS
-    if last == "key" or (last == "id" and before == "key"):
-        return bool(_SECRET_KEYS_OF.intersection(parts))
-    if last in {"signature", "sig"}:
-        return before in {"amz", "goog", "sas"}
-    return (last == "pwd" and before != "") or parts == ["authorization"]
+_GIVEN = r"[\s\"',=]{1,8}"
+_GIVEN_OR_ATTACHED = r"[\s\"',=]{0,8}"
+_MASKED_WORD = r"[^\s\"',-][^\s\"']{0,1023}"
+_PROGRAMS = re.compile(
+    r"(?P<head>"
+    r"\b(?:mysql\w{0,20}|mariadb[\w-]{0,20}|mycli)\b[^\n|;]{0,256}?[\s\"']-p"
+    rf"|\bsshpass\b[\s\"',]{{1,8}}-p{_GIVEN_OR_ATTACHED}"
+    rf"|\b(?:redis|valkey)-(?:cli|benchmark)\b[^\n|;]{{0,256}}?[\s\"']-a{_GIVEN}"
+    rf"|\bcurl\b[^\n|;]{{0,256}}?[\s\"'](?:-[uU]|--user|--proxy-user){_GIVEN_OR_ATTACHED}[^\s\"':]{{0,256}}:"
+    rf"|\b(?:docker|podman|nerdctl|buildah|skopeo|helm|oras|crane)\b[^\n|;]{{0,32}}?\blogin\b[^\n|;]{{0,256}}?[\s\"']-p{_GIVEN}"
+    rf"|\bldap(?:search|modify|add|delete|whoami)\b[^\n|;]{{0,256}}?[\s\"']-w{_GIVEN_OR_ATTACHED}"
+    rf"|\bmongo(?:sh|dump|restore|export|import)?\b[^\n|;]{{0,256}}?[\s\"']-p{_GIVEN_OR_ATTACHED}"
+    rf"){_MASKED_WORD}"
+)
+_NAME = re.compile(r"[\w.-]{1,256}")
+_PROSE = frozenset(
+    {"is", "or", "and", "are", "was", "not", "to", "for", "in", "on", "of", "the", "a", "an", "must", "should", "may", "can", "cannot"}
+    | {"has", "with", "from", "option", "options", "argument", "flag", "value", "requires", "required", "missing", "invalid", "expected"}
+    | {"please", "denied", "failed", "granted", "unknown", "wrong", "incorrect", "if", "when", "which", "that", "instead", "error"}
+)
 
 
 def mask_text(text: str) -> str:
     """The text with credentials in it masked: command lines, addresses, error messages."""
-    lower = text.lower()
-    if not any(word in lower for word in _SUSPECTS):
-        return text
-    text = _URL_USER.sub(_mask_url_user, text)
-    text = _PRIVATE_KEY.sub(rf"\1{REDACTED}\2", text)
-    text = _BEARER.sub(rf"\1 {REDACTED}", text)
-    text = _KNOWN_FORMS.sub(REDACTED, text)
-    text = _ASSIGNED.sub(_mask_assigned, text)
-    return _FLAG.sub(_mask_flag, text)
+    has = text.lower().__contains__
+    if "://" in text:
+        text = mask_addresses(text)
+    if has("private"):
+        text = mask_private_keys(text)
+    if has("cookie"):
+        text = _COOKIE.sub(rf"\g<head>{REDACTED}", text)
+    if has("sig=") or ((has("pass") or has("pwd")) and "?" in text):
+        text = _IN_QUERY.sub(rf"\1{REDACTED}", text)
+    if "-" in text and any(map(has, _PROGRAM_SIGNS)):
+        text = _PROGRAMS.sub(rf"\g<head>{REDACTED}", text)
+    if any(map(has, _NAME_SIGNS)):
+        text = _mask_named(text, has)
+    if has("bearer") or has("basic"):
+        text = mask_schemes(text)
+    return mask_tokens(text)
+
+
+def _mask_named(text: str, has: Callable[[str], bool]) -> str:
+    """What stands beside a name that says secret, in the ways that names and values stand together."""
+    if has("authorization"):
+        text = _AUTHORIZATION.sub(_masked_authorization, text)
+    if has("auth"):
+        text = _DOCKER_AUTH.sub(lambda found: found["head"] + REDACTED if is_basic(found["value"]) else found.group(), text)
+    text = _mask_values(text, _ASSIGNED, _assigned)
+    if "-" in text:
+        text = _mask_values(text, _FLAG, _flag)
+    if "(" in text:
+        text = _mask_values(text, _PAIR, _pair)
+    return _mask_values(text, _NAME_AND_VALUE, _named) if has("value") else text
+
+
+def mask_arguments(arguments: Sequence[str]) -> list[str]:
+    """A program's arguments with secrets masked: the whole of one that a secret's option or name stands before, blanks and all."""
+    masked, before = [], ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if _takes_secret(before) and argument and not argument.startswith("-"):
+            masked.append(REDACTED)
+        elif equals and value and _NAME.fullmatch(name) and is_secret_name(name):
+            masked.append(f"{name}={REDACTED}")
+        else:
+            masked.append(mask_text(argument))
+        before = argument
+    return masked
+
+
+def _takes_secret(option: str) -> bool:
+    return option.startswith("-") and _NAME.fullmatch(option) is not None and is_secret_name(option) and not is_claim(option)
 
 
 def mask_mapping(values: Mapping[str, str]) -> dict[str, str]:
@@ -105,64 +130,91 @@ def mask_runtime_env(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     """A runtime environment with every value of `env_vars` masked, as Ray's own dashboard does, and secrets elsewhere."""
     masked: dict[str, Any] = {}
     for name, value in runtime_env.items():
-        if name == "env_vars" and isinstance(value, Mapping):
-            masked[name] = {str(variable): REDACTED for variable in value}
-        elif name == "env_vars" and value is not None:
+        if name == "env_vars" and value is not None and not isinstance(value, Mapping):
             masked[name] = REDACTED
         else:
             masked[name] = _mask_tree(name, value, 0)
     return masked
 
 
-def _mask_tree(name: str, value: Any, depth: int) -> Any:
+def _mask_tree(name: str, value: Any, depth: int, is_secret: bool = False) -> Any:
+    """`is_secret`: a name above says so, and everything below is one."""
+    is_secret = is_secret or is_secret_name(name)
     if depth > MAX_DEPTH:
         return REDACTED
     if isinstance(value, Mapping):
         if name == "env_vars":
             return {str(variable): REDACTED for variable in value}
-        return {str(key): _mask_tree(str(key), item, depth + 1) for key, item in value.items()}
+        named = value.get("name")
+        names_secret = isinstance(named, str) and "value" in value and is_secret_name(named)
+        return {
+            str(key): _mask_tree(str(key), item, depth + 1, is_secret or (names_secret and key == "value")) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_mask_tree(name, item, depth + 1) for item in value]
+        return [_mask_tree(name, item, depth + 1, is_secret) for item in value]
     if isinstance(value, str):
-        return REDACTED if value and is_secret_name(name) else mask_text(value)
-    return REDACTED if is_secret_name(name) and value is not None and not isinstance(value, bool) else value
+        return REDACTED if value and is_secret else mask_text(value)
+    return REDACTED if is_secret and value is not None and not isinstance(value, bool) else value
 
 
-def _mask_url_user(found: re.Match[str]) -> str:
-    """A password is masked with its user; a lone user only where it may be a token (https), not in ssh://git@host."""
-    scheme, user = found.group("scheme"), found.group("user")
-    if ":" in user or scheme.lower() in {"http://", "https://"}:
-        return f"{scheme}{REDACTED}@"
-    return found.group()
+def _mask_values(text: str, heads: re.Pattern[str], place_of: Callable[[re.Match[str], str], Place | None]) -> str:
+    """Masks the value after each head that `place_of` takes for that of a secret. What stands in other values is looked at too."""
+    parts: list[str] = []
+    kept = at = 0
+    while (found := heads.search(text, at)) is not None:
+        at = found.end()
+        place = place_of(found, text) if is_secret_name(found["key"]) else None
+        value = value_at(text, at, found["key"].lstrip("-"), place) if place is not None else None
+        if value is not None:
+            begin, end = value
+            parts += (text[kept:begin], REDACTED)
+            kept = at = end
+    return "".join((*parts, text[kept:])) if parts else text
 
 
-def _mask_assigned(found: re.Match[str]) -> str:
+def _assigned(found: re.Match[str], text: str) -> Place | None:
     """`KEY=value`, `--key=value`, `"key": "value"`. Prose such as "invalid token: x" is no assignment."""
-    key, between, value = found.group("key"), found.group("between"), found.group("value")
-    if not is_secret_name(key) or _is_plain(key, value):
+    key, sign = found["key"], found["sign"]
+    name, is_dashed = key.lstrip("-"), key.startswith("-")
+    if found["quote"] or "=>" in sign or ":=" in sign:
+        return Place()
+    if ":" in sign:
+        if is_dashed:  # "argument --token: expected one"; -Password:x is PowerShell
+            return None if sign != ":" else Place()
+        if len(parts_of(name)) > 1 or name.lower() in {"password", "passwd", "passphrase", "authorization"}:
+            return Place(no_words=_PROSE)
+        return Place(no_words=_PROSE, only_odd=True) if _begins_entry(text, found.start()) else None
+    if sign != "=" and not is_dashed:  # self.token = token is code, password = hunter2 is not
+        return Place(only_odd=True)
+    return Place()
+
+
+def _flag(found: re.Match[str], text: str) -> Place | None:
+    """`--token value`, and the same as a list: `'--token', 'value'`."""
+    return None if is_claim(found["key"]) else Place(no_words=_PROSE, no_brackets=True)
+
+
+def _pair(found: re.Match[str], text: str) -> Place:
+    """`('token', 'value')`; two names beside each other are more often names."""
+    return Place(only_odd=True, odd_quoted=True)
+
+
+def _named(found: re.Match[str], text: str) -> Place:
+    """`{"name": "DB_PASSWORD", "value": "x"}`"""
+    return Place()
+
+
+def _begins_entry(text: str, start: int) -> bool:
+    """Whether only blanks, or a sign that begins an entry, stand before."""
+    before = text[max(0, start - 64) : start].rstrip(" \t")
+    return before.endswith(("\n", "{", ",", "-", "(")) or (before == "" and start <= 64)
+
+
+def _masked_authorization(found: re.Match[str]) -> str:
+    word = found["value"].strip().lower()
+    if not found["scheme"] and (word.partition(" ")[0] in _PROSE or word in {"none", "null", "true", "false", REDACTED, "bearer", "basic"}):
         return found.group()
-    is_quoted_key = found.group("head").lstrip("-")[0] in "\"'"
-    if ":" in between and not (is_quoted_key or "_" in key or "-" in key or key.lower() in {"password", "passwd", "authorization"}):
-        return found.group()
-    if "=" in between and between != "=" and value[0] not in "\"'":
-        return found.group()  # code: self.token = token
-    return found.group("head") + _masked_value(value)
+    return found["head"] + found["scheme"] + REDACTED
 
 
-def _mask_flag(found: re.Match[str]) -> str:
-    """`--token value`."""
-    key, value = found.group("key"), found.group("value")
-    if not is_secret_name(key) or _is_plain(key, value):
-        return found.group()
-    return found.group("head") + _masked_value(value)
-
-
-def _masked_value(value: str) -> str:
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{quote}{REDACTED}{quote}"
-
-
-def _is_plain(key: str, value: str) -> bool:
-    """A value that gives nothing away: nothing, a variable's name, or already masked."""
-    bare = value.strip("\"'")
-    return bare.lower() in _PLAIN_VALUES or bare.startswith(("$", "os.environ", REDACTED)) or bare == key
+__all__ = ["REDACTED", "is_secret_name", "mask_arguments", "mask_mapping", "mask_runtime_env", "mask_text"]

@@ -37,11 +37,6 @@ def master_key_file(state_dir: Path) -> Path:
     return keys_dir(state_dir) / "master.key"
 
 
-def node_key_file(state_dir: Path, node: str) -> Path:
-    """The key of one node worker, on a host that does not hold the master key."""
-    return keys_dir(state_dir) / f"{node}.key"
-
-
 def lock_file(state_dir: Path, command: str = "up") -> Path:
     """Held by the supervisor of `command`; says its pid and URL."""
     return state_dir / f"{command}.lock"

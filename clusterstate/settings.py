@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -44,7 +45,9 @@ class Settings:
     address: str = _setting("", "GCS address host:port of the Ray cluster. Empty: RAY_ADDRESS, else the one running here.")
     url_prefix: str = _setting("", "Path prefix below which all pages live, such as /raydeck.")
     allowed_hosts: tuple[str, ...] = _setting((), "Host names that requests may ask for, beside the listening address. Comma list.")
-    trusted_proxies: tuple[str, ...] = _setting((), "Proxies whose X-Forwarded-* are believed; 'unix' for a socket. Comma list.")
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "Addresses or networks of proxies whose X-Forwarded-* are believed; 'unix' for a socket. Comma list."
+    )
     behind_tls_proxy: bool = _setting(False, "A proxy in front speaks TLS: cookies are Secure and other addresses may be bound.")
     tls_certfile: str = _setting("", "PEM certificate for serving TLS without a proxy.")
     tls_keyfile: str = _setting("", "PEM key for serving TLS without a proxy.")
@@ -53,9 +56,7 @@ class Settings:
     max_dead_nodes: int = _setting(1_000, "Dead nodes kept per session.", low=0, high=100_000)
     max_dead_workers: int = _setting(10_000, "Dead workers kept per session.", low=0, high=1_000_000)
     max_finished_jobs: int = _setting(10_000, "Finished jobs kept per session.", low=0, high=1_000_000)
-    max_tasks: int = _setting(
-        1_000_000, "Task attempts that have ended kept per session; the oldest go first.", low=0, high=100_000_000
-    )
+    max_tasks: int = _setting(1_000_000, "Task attempts that have ended kept per session; the oldest go first.", low=0, high=100_000_000)
     history_minutes: int = _setting(30, "Minutes of node samples kept for the small charts.", low=1, high=1440)
     session_retention_days: int = _setting(30, "Days an ended session stays readable.", low=0, high=3650)
     poll_interval_s: float = _setting(1.0, "Seconds between polls of what Ray does not publish.", low=0.2, high=60.0)
@@ -152,6 +153,12 @@ def _check(settings: Settings) -> Settings:
         raise BadSetting(f"{variable('log_level')} is {settings.log_level!r}; it must be debug, info, warning or error.")
     if settings.url_prefix and not settings.url_prefix.startswith("/"):
         raise BadSetting(f"{variable('url_prefix')} is {settings.url_prefix!r}; it must start with a slash, such as /raydeck.")
+    for proxy in settings.trusted_proxies:
+        if not is_peer(proxy):
+            raise BadSetting(
+                f"{variable('trusted_proxies')} has {proxy!r}; each entry must be an IP address, a network such as 10.0.0.0/8, or unix. "
+                "A host name is none of these: give its address."
+            )
     if bool(settings.tls_certfile) != bool(settings.tls_keyfile):
         raise BadSetting(f"{variable('tls_certfile')} and {variable('tls_keyfile')} must be given together.")
     if settings.cluster_name and not is_cluster_name(settings.cluster_name):
@@ -160,6 +167,14 @@ def _check(settings: Settings) -> Settings:
             "starting with a letter or digit."
         )
     return settings
+
+
+def is_peer(text: str) -> bool:
+    """Whether `text` names where requests come from: an address, a network, or `unix` for a socket."""
+    try:
+        return text == "unix" or bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
 
 
 def is_cluster_name(text: str) -> bool:

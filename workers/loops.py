@@ -60,8 +60,6 @@ class Keeper:
     def end(self) -> None:
         """Lets another begin at once."""
         try:
-            if leases.current(self._redis, self.lease.name) == self.lease:
-                self._redis.delete(keys.heartbeat(self.lease.name))
             leases.release(self._redis, self.lease)
         except UNREACHABLE:
             pass  # they expire
@@ -73,9 +71,9 @@ class Keeper:
 class LoopContext:
     """What a loop job needs beside its request. Set in the worker before it forks."""
 
-    def __init__(self, settings: Settings, job_id: str, stopping: Callable[[], bool]) -> None:
+    def __init__(self, settings: Settings, holder: str, stopping: Callable[[], bool]) -> None:
         self.settings = settings
-        self.job_id = job_id
+        self.holder = holder
         self.stopping = stopping
 
 
@@ -117,7 +115,7 @@ def _acquire(client: redis.Redis, name: str, context: LoopContext) -> Lease | No
     give_up = time.monotonic() + ACQUIRE_WITHIN_S
     while not context.stopping() and time.monotonic() < give_up:
         try:
-            lease = leases.acquire(client, name, context.job_id, LEASE_S)
+            lease = leases.acquire(client, name, context.holder, LEASE_S)
         except UNREACHABLE:
             lease = None
         if lease is not None:

@@ -45,6 +45,13 @@ class Machine:
     host: str
     target: Target
 
+    def check_keys(self, *, collects: bool, answers: bool) -> None:
+        """Raises BadKey unless the key file that was given, if any, serves what is to be started here."""
+        if collects:
+            key_for(self.settings, queues.collector_name(self.cluster))
+        if answers:
+            key_for(self.settings, queues.worker_name(self.cluster, self.host))
+
     def redis(self, engine: redis_server.Engine) -> Role:
         """The private Redis."""
         return Role(
@@ -98,10 +105,10 @@ class Machine:
     def _loop_role(self, name: str, loop: Callable[[], Loop]) -> Role:
         return Role(
             name,
-            run=lambda: self._with_target_environ(lambda: start.run_loop_worker(self.settings, loop())),
+            run=lambda: self._with_target_environ(lambda: start.run_loop_worker(self.settings, loop(), self.host)),
             needs=(REDIS,),
             may_start=lambda: self.target.is_known,
-            loop=lambda: LoopWatch(loop(), key_for(self.settings.state_dir, queues.worker_of(loop())), self.host),
+            loop=lambda: LoopWatch(loop(), key_for(self.settings, queues.worker_of(loop())), self.host),
             stop_within_s=2.5,
         )
 
@@ -128,7 +135,7 @@ class Machine:
 
 def sweep_leftovers(settings: Settings, command: str) -> int:
     """Ends what a killed supervisor of this command left running; returns how many processes."""
-    return sweep(paths.processes_file(settings.state_dir, command))
+    return sweep(paths.processes_file(settings.state_dir, command), paths.demo_dir(settings.state_dir))
 
 
 def _exec_demo(folder: Path, ready_file: Path) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from clusterstate.hosts import boot_id
+
 PROC = Path("/proc")
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-STAT_FIELDS_BEFORE_STATE = 2
 GONE = frozenset({"Z", "X"})
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
@@ -90,17 +91,10 @@ def pss_bytes(pid: int) -> int | None:
     return None
 
 
-def boot_id() -> str:
-    try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
 def started_now(role: str, pid: int) -> Started:
     """How a process that was just started is recognised later."""
     stat = read_stat(pid)
-    return Started(role, pid, stat.start_ticks if stat else 0, boot_id())
+    return Started(role, pid, stat.start_ticks if stat else 0, boot_id() or "")
 
 
 def write_started(path: Path, processes: Iterable[Started]) -> None:
@@ -120,25 +114,63 @@ def read_started(path: Path) -> list[Started]:
         return []
 
 
-def leftovers(path: Path) -> list[ProcessStat]:
+def leftovers(path: Path, *folders: Path) -> list[ProcessStat]:
     """Processes of an earlier supervisor that still live: those it noted, and the sessions they lead.
 
-    A pid that another process has by now is told by its start time. A session keeps its number from being given away
-    while any member lives, so members of a dead leader's session are ours.
+    A pid that another process has by now is told by its start time. Where a leader is gone its number may have been
+    another's meanwhile, and the members of that one's session are not ours: then only those count that write or work
+    below the note's folder or one of `folders`, as ours do (their log is there).
     """
-    ours = [process for process in read_started(path) if process.boot_id == boot_id()]
+    ours = [process for process in read_started(path) if process.boot_id == (boot_id() or "")]
     if not ours:
         return []
     stats = {stat.pid: stat for stat in all_stats()}
-    sessions = {p.pid for p in ours if p.pid not in stats or stats[p.pid].start_ticks == p.start_ticks}
-    return [stat for stat in stats.values() if stat.sid in sessions and stat.state not in GONE]
+    led = {one.pid for one in ours if one.pid in stats and stats[one.pid].start_ticks == one.start_ticks}
+    orphaned = {one.pid for one in ours if one.pid not in stats}
+    roots = [os.path.realpath(folder) + "/" for folder in (path.parent, *folders)]
+    living = [stat for stat in stats.values() if stat.state not in GONE]
+    return [stat for stat in living if stat.sid in led or (stat.sid in orphaned and _is_at_home(stat.pid, *roots))]
 
 
-def sweep(path: Path, patience_s: float = 5.0) -> int:
-    """Ends what an earlier supervisor left behind; returns how many processes that were."""
-    found = leftovers(path)
+def sweep(path: Path, *folders: Path, patience_s: float = 5.0) -> int:
+    """Ends what an earlier supervisor left behind (see `leftovers`); returns how many processes that were."""
+    found = leftovers(path, *folders)
     end_all(found, patience_s)
     return len(found)
+
+
+def _is_at_home(pid: int, *roots: str) -> bool:
+    try:
+        if (os.readlink(PROC / str(pid) / "cwd") + "/").startswith(roots):
+            return True
+    except OSError:
+        return False  # another user's, or gone
+    return writes_below(pid, *roots)
+
+
+def writes_below(pid: int, *roots: str) -> bool:
+    """Whether a process has a file open for writing below a root, which ends in a slash.
+
+    Only our own user's processes let us look; those of others are none of ours.
+    """
+    try:
+        if (PROC / str(pid)).stat().st_uid != os.geteuid():
+            return False
+        numbers = os.listdir(PROC / str(pid) / "fd")
+    except OSError:
+        return False
+    return any(_is_open_for_writing(pid, number, roots) for number in numbers)
+
+
+def _is_open_for_writing(pid: int, number: str, roots: tuple[str, ...]) -> bool:
+    try:
+        if not os.readlink(PROC / str(pid) / "fd" / number).startswith(roots):
+            return False
+        lines = (PROC / str(pid) / "fdinfo" / number).read_text().splitlines()
+    except OSError:  # closed meanwhile
+        return False
+    flags = next((line.split()[1] for line in lines if line.startswith("flags:")), "0")
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def end_all(found: Iterable[ProcessStat], patience_s: float) -> None:

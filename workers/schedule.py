@@ -9,13 +9,11 @@ import redis
 from clusterstate.loops import CollectCluster, CollectNode, Loop
 from clusterstate.store import keys, leases, queues
 from clusterstate.store.connection import UNREACHABLE
+from workers.backoff import LIVED_LONG_S, back_off_s
 
 START_WITHIN_S = 3.0
 """An enqueued loop beats by then, or is enqueued again."""
 SIGNED_FOR_S = 10.0
-BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-LIVED_LONG_S = 10.0
-"""A loop that beat for this long begins its back-off anew."""
 
 
 def loops_for(cluster: str, host: str, address: str, session_dir: str | None) -> tuple[CollectCluster, CollectNode]:
@@ -33,7 +31,6 @@ class LoopWatch:
     is_beating: bool = False
     untaken: int = 0  # times in a row that no worker took it
     redis_away: bool = False
-    _job_id: str | None = None
     _next_try: float = 0.0
     _beating_since: float | None = None
     _failures: int = 0
@@ -50,13 +47,15 @@ class LoopWatch:
         except UNREACHABLE:
             self.is_beating, self.redis_away = False, True
 
-    def worker_died(self, client: redis.Redis) -> None:
-        """The process that ran the loop is gone, and the loop with it: what it held is free at once."""
+    def worker_died(self, client: redis.Redis, pid: int) -> None:
+        """Our worker, process `pid`, is gone, and a loop that it ran with it: what it held is free at once.
+
+        A cluster's loop may have been taken by another host's worker, whoever enqueued it: that one goes on.
+        """
         self._next_try = 0.0
         self._tries = 0
         try:
-            if self._job_id is not None:
-                clear_dead_holder(client, self.loop, self._job_id)
+            leases.release_of_worker(client, self.loop.name, self.host, pid)
         except UNREACHABLE:
             pass  # it expires
 
@@ -72,16 +71,13 @@ class LoopWatch:
             lived = now - self._beating_since
             self._beating_since = None
             self._failures = 0 if lived > LIVED_LONG_S else self._failures + 1
-            self._next_try = now + self._back_off_s()
+            self._next_try = now + back_off_s(self._failures)
         return now >= self._next_try
-
-    def _back_off_s(self) -> float:
-        return BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1] if self._failures else 0.0
 
     def _enqueue(self, client: redis.Redis, now: float) -> None:
         from clusterstate.store.safe_jobs import SafeQueue, build_job
 
-        self._job_id = queues.new_job_id(self.host)
+        job_id = queues.new_job_id(self.host)
         expires_ms = int((now + SIGNED_FOR_S) * 1000)
         queue = SafeQueue(self.loop.queue, client)
         taken = self._tries == 0 or client.llen(queue.key) == 0
@@ -89,14 +85,6 @@ class LoopWatch:
         if self._tries and taken:  # a worker took it and it ended before it was seen to beat
             self._failures += 1
         client.delete(queue.key)  # each enqueueing supersedes those before it
-        queue.enqueue_job(build_job(client, self.key, self.loop, self._job_id, queues.worker_of(self.loop), expires_ms))
+        queue.enqueue_job(build_job(client, self.key, self.loop, job_id, queues.worker_of(self.loop), expires_ms))
         self._tries += 1
-        self._next_try = now + max(START_WITHIN_S, self._back_off_s())
-
-
-def clear_dead_holder(client: redis.Redis, loop: Loop, job_id: str) -> None:
-    """Frees the lease and heartbeat of a job whose process is known to be dead."""
-    lease = leases.current(client, loop.name)
-    if lease is not None and lease.holder == job_id:
-        client.delete(keys.heartbeat(loop.name))
-        leases.release(client, lease)
+        self._next_try = now + max(START_WITHIN_S, back_off_s(self._failures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -17,12 +18,11 @@ import redis
 from clusterstate.loops import LOOPS, Loop
 from clusterstate.probes import PROBES
 from clusterstate.settings import Settings
-from clusterstate.store import queues
+from clusterstate.store import leases, queues
 from clusterstate.store.connection import connect
 from clusterstate.store.queues import Answer
 from clusterstate.store.safe_jobs import JobTimeoutException, SafeJob
 from clusterstate.store.signing import key_for
-from workers import schedule
 from workers.loops import LoopContext, run_loop
 from workers.probes.running import CannotAnswer, Running, set_running
 from workers.queue_worker import SafeWorker
@@ -39,22 +39,23 @@ def set_up_logging(settings: Settings) -> None:
     logging.getLogger("rq").setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
-def run_loop_worker(settings: Settings, loop: Loop) -> None:
-    """Runs the worker of one loop's queue until SIGTERM."""
+def run_loop_worker(settings: Settings, loop: Loop, host: str) -> None:
+    """Runs the worker of one loop's queue on `host`, this one, until SIGTERM."""
     set_up_logging(settings)
+    pid = os.getpid()
     client = connect(settings, timeout_s=WORKER_TIMEOUT_S)
 
     def run(job: SafeJob, request: Any) -> None:
-        run_loop(request, LoopContext(settings, job.id, worker.stopping))
+        run_loop(request, LoopContext(settings, leases.holder(host, pid, job.id), worker.stopping))
 
     worker = SafeWorker(
         client,
         loop.queue,
-        key=key_for(settings.state_dir, queues.worker_of(loop)),
+        key=key_for(settings, queues.worker_of(loop)),
         worker=queues.worker_of(loop),
         allowed=LOOPS,
         run=run,
-        ended=lambda job, request: schedule.clear_dead_holder(client, request, job.id),
+        ended=lambda job, request: leases.release_of_worker(client, request.name, host, pid),
     )
     worker.work(logging_level=None)
 
@@ -67,7 +68,7 @@ def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> 
     worker = SafeWorker(
         client,
         queues.probe_queue(kind, cluster, host),
-        key=key_for(settings.state_dir, name),
+        key=key_for(settings, name),
         worker=name,
         allowed=tuple(probe for probe in PROBES if probe.queue == kind),
         run=lambda job, probe: answer_probe(client, job.id, probe, settings, cluster, host),

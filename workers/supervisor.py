@@ -21,6 +21,7 @@ from typing import NoReturn
 from clusterstate import paths
 from clusterstate.settings import Settings
 from clusterstate.store.connection import connect
+from workers.backoff import LIVED_LONG_S, back_off_s
 from workers.costs import CostMeter
 from workers.processes import Started, die_with_parent, end_all, name_process, session_members, started_now, write_started
 from workers.roles import Role
@@ -31,9 +32,6 @@ log = logging.getLogger("raydeck")
 TICK_S = 0.2
 LOOK_EVERY_S = 0.5
 HOUSEKEEPING_EVERY_S = 10.0
-BACK_OFF_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
-LIVED_LONG_S = 15.0
-"""A role that ran for this long begins its back-off anew."""
 STUCK_AFTER_UNTAKEN = 3
 """A worker that did not take up its loop so many times (3 s each) is started anew."""
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
@@ -190,29 +188,31 @@ class Supervisor:
     # --- Watching ---
 
     def _reap(self) -> None:
-        """Notes children that ended."""
+        """Notes children that ended. What a role had started goes with it, while the number of its session is still its own."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
-            for one in self.running.values():
-                if one.process is not None and one.process.pid == pid:
-                    self._ended(one, status)
+            roles = [one for one in self.running.values() if one.process is not None and one.process.pid == ended.si_pid]
+            if roles:
+                end_all(session_members(ended.si_pid), 0.0)
+            _, status = os.waitpid(ended.si_pid, 0)
+            for one in roles:
+                self._ended(one, status)
 
     def _ended(self, one: Running, status: int) -> None:
         assert one.process is not None  # noqa: S101 - for the type checker
-        end_all(session_members(one.process.pid), 0.0)  # what it started goes with it
         lived = time.monotonic() - one.started_at
         one.failures = 1 if lived > LIVED_LONG_S else one.failures + 1
-        wait_s = BACK_OFF_S[min(one.failures, len(BACK_OFF_S)) - 1]
+        wait_s = back_off_s(one.failures)
+        if one.watch is not None:
+            one.watch.worker_died(self._redis, one.process.pid)
         one.process, one.is_ready = None, False
         one.restarts += 1
         one.next_start = time.monotonic() + wait_s
-        if one.watch is not None:
-            one.watch.worker_died(self._redis)
         if not self._stop_signals:
             self.say(f"{one.role.name} ended ({_how(status)}); it is started again in {wait_s:g} s.")
         self._note_processes()
@@ -273,7 +273,7 @@ class Supervisor:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(one.process.pid, 0)
                 if one.watch is not None:
-                    one.watch.worker_died(self._redis)
+                    one.watch.worker_died(self._redis, one.process.pid)
                 one.process, one.is_ready = None, False
 
 

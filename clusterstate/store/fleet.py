@@ -15,7 +15,7 @@ COST_FORGOTTEN_AFTER_S = 60.0
 
 def record_cost(client: redis.Redis, cost: RoleCost) -> None:
     """Keeps the newest figures of one process."""
-    client.hset(keys.costs(), f"{cost.role}@{cost.host}:{cost.pid}", msgspec.json.encode(cost))
+    client.hset(keys.costs(), _field(cost), msgspec.json.encode(cost))
 
 
 def costs(client: redis.Redis) -> list[RoleCost]:
@@ -25,14 +25,18 @@ def costs(client: redis.Redis) -> list[RoleCost]:
 
 def forget_cost(client: redis.Redis, cost: RoleCost) -> None:
     """Removes the figures of a process that has ended."""
-    client.hdel(keys.costs(), f"{cost.role}@{cost.host}:{cost.pid}")
+    client.hdel(keys.costs(), _field(cost))
 
 
 def forget_old_costs(client: redis.Redis, now: float) -> None:
     """Removes processes that have not reported for a minute."""
     for cost in costs(client):
         if now - cost.collected_at > COST_FORGOTTEN_AFTER_S:
-            client.hdel(keys.costs(), f"{cost.role}@{cost.host}:{cost.pid}")
+            client.hdel(keys.costs(), _field(cost))
+
+
+def _field(cost: RoleCost) -> str:
+    return keys.cost_field(cost.role, cost.host, cost.pid)
 
 
 def current_sessions(client: redis.Redis) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from clusterstate.model import RoleCost
+from clusterstate.store import keys
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS clusters(name TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID",
@@ -96,4 +97,4 @@ class FleetIndex:
 
 
 def _name(cost: RoleCost) -> str:
-    return f"{cost.role}@{cost.host}:{cost.pid}"
+    return keys.cost_field(cost.role, cost.host, cost.pid)

@@ -30,6 +30,19 @@ class Lease:
         """What the key holds."""
         return f"{self.token}:{self.holder}".encode()
 
+    def is_of_worker(self, host: str, pid: int) -> bool:
+        """Whether a job of this worker holds it."""
+        return self.holder.startswith(_worker(host, pid))
+
+
+def holder(host: str, pid: int, job_id: str) -> str:
+    """Who holds a lease: a job of the worker with process `pid` on `host`, whichever host left it in the queue."""
+    return _worker(host, pid) + job_id
+
+
+def _worker(host: str, pid: int) -> str:
+    return f"{host}/{pid}/"
+
 
 def acquire(client: redis.Redis, name: str, holder: str, ttl_s: float) -> Lease | None:
     """The lease, with a token greater than all before; None while another holds it."""
@@ -64,16 +77,23 @@ def renew(client: redis.Redis, lease: Lease, ttl_s: float) -> bool:
 
 
 def release(client: redis.Redis, lease: Lease) -> None:
-    """Lets go of the lease, if it is still this one."""
+    """Lets go of the lease and of its loop's heartbeat, if it is still this one."""
 
     def drop(pipe: Any) -> Lease | None:
         if pipe.get(keys.lease(lease.name)) != lease.value:
             return None
         pipe.multi()
-        pipe.delete(keys.lease(lease.name))
+        pipe.delete(keys.lease(lease.name), keys.heartbeat(lease.name))
         return lease
 
     _watched(client, lease.name, drop)
+
+
+def release_of_worker(client: redis.Redis, name: str, host: str, pid: int) -> None:
+    """Frees the lease `name` if it is held by a worker that is known to be dead."""
+    lease = current(client, name)
+    if lease is not None and lease.is_of_worker(host, pid):
+        release(client, lease)
 
 
 def current(client: redis.Redis, name: str) -> Lease | None:

@@ -59,9 +59,14 @@ def worker_name(cluster: str, host: str) -> str:
     return f"{cluster}:{host}"
 
 
+def collector_name(cluster: str) -> str:
+    """What a cluster's collector is called in signatures, on whichever host it runs. No cluster's name holds a slash."""
+    return f"collector/{cluster}"
+
+
 def worker_of(loop: Loop) -> str:
     """Who a loop is signed for: a cluster collector may run on any host that holds its key."""
-    return f"cluster:{loop.cluster}" if isinstance(loop, CollectCluster) else worker_name(loop.cluster, loop.host)
+    return collector_name(loop.cluster) if isinstance(loop, CollectCluster) else worker_name(loop.cluster, loop.host)
 
 
 def probe_queue(kind: str, cluster: str, host: str) -> str:

@@ -18,6 +18,7 @@ import redis
 from clusterstate.loops import LOOPS, CollectNode
 from clusterstate.operations import OPERATIONS
 from clusterstate.probes import PROBES, CheckNode
+from clusterstate.settings import Settings, read_settings
 from clusterstate.store import keys, queues, signing
 from clusterstate.store.safe_jobs import MAX_PAYLOAD_BYTES, Refused, SafeJob, SafeQueue, as_request, build_job, unpack, verify
 
@@ -248,7 +249,7 @@ def test_a_nodes_key_tells_nothing_of_another_nodes_or_the_master_key(state_dir:
 
     assert signing.master_key(state_dir) == master
     assert key_file.stat().st_mode & 0o777 == 0o600
-    assert len({signing.derive(master, "a:h1"), signing.derive(master, "a:h2"), signing.derive(master, "cluster:a"), master}) == 4
+    assert len({signing.derive(master, "a:h1"), signing.derive(master, "a:h2"), signing.derive(master, "collector/a"), master}) == 4
 
 
 def test_a_key_that_others_can_read_or_that_is_a_link_is_refused(state_dir: Path) -> None:
@@ -263,15 +264,35 @@ def test_a_key_that_others_can_read_or_that_is_a_link_is_refused(state_dir: Path
         signing.master_key(state_dir)
 
 
-def test_a_node_with_a_key_of_its_own_needs_no_master_key(state_dir: Path) -> None:
-    own = signing.derive(MASTER, WORKER)
-    (state_dir / "keys").mkdir(mode=0o700)
-    path = state_dir / "keys" / f"{WORKER}.key"
-    path.write_text(own.hex())
+def key_file(state_dir: Path, *scopes: str) -> Settings:
+    """A node's settings, with a key file for these scopes as the head wrote it."""
+    path = state_dir / "node.key"
+    path.write_text("".join(signing.key_line(scope, signing.scope_key(MASTER, scope)) for scope in scopes))
     path.chmod(0o600)
+    return read_settings({}, state_dir=state_dir, key_file=str(path))
 
-    assert signing.key_for(state_dir, WORKER) == own
-    assert not (state_dir / "keys" / "master.key").exists()
+
+def test_a_node_with_a_key_of_its_own_needs_no_master_key_also_after_its_machine_started_anew(state_dir: Path) -> None:
+    settings = key_file(state_dir, "demo:gpu-7", "collector/demo")
+
+    for worker in ("demo:gpu-7-0a1b2c3d", "demo:gpu-7-ffffffff", "collector/demo"):
+        assert signing.key_for(settings, worker) == signing.derive(MASTER, worker)
+    assert not (state_dir / "keys").exists()
+
+
+@pytest.mark.parametrize("worker", ["demo:gpu-8-0a1b2c3d", "other:gpu-7-0a1b2c3d", "collector/demo", "demo:gpu-7-0a1b2c3-ffffffff"])
+def test_a_nodes_key_is_for_nobody_else(state_dir: Path, worker: str) -> None:
+    with pytest.raises(signing.BadKey, match=r"is for demo:gpu-7; .*raydeck token "):
+        signing.key_for(key_file(state_dir, "demo:gpu-7"), worker)
+
+
+@pytest.mark.parametrize("text", ["demo:gpu-7", "demo:gpu-7 abc", "a b c", "demo:gpu-7 " + "z" * 64])
+def test_a_key_file_that_is_none_is_refused_by_name(state_dir: Path, text: str) -> None:
+    settings = key_file(state_dir)
+    Path(settings.key_file).write_text(text)
+
+    with pytest.raises(signing.BadKey, match=r"node\.key must hold lines"):
+        signing.key_for(settings, "demo:gpu-7-0a1b2c3d")
 
 
 def test_a_job_built_for_a_loop_is_verified_by_its_worker(redis_client: redis.Redis) -> None:

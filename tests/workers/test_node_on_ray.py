@@ -274,6 +274,12 @@ def test_nothing_that_is_not_rays_is_shown(watched: Watched) -> None:
     assert os.getpid() not in watched.processes()
 
 
+def test_the_commit_is_that_of_the_ray_that_runs(watched: Watched) -> None:
+    said = subprocess.run([sys.executable, "-m", "ray._version"], capture_output=True, text=True, check=True).stdout.split()
+
+    assert [watched.node(node_id).ray_commit for node_id in (watched.ray.first, watched.ray.second)] == [said[-1]] * 2
+
+
 def test_the_object_store_is_that_of_each_raylet(watched: Watched) -> None:
     used = {node_id: watched.node(node_id).object_store_used_bytes for node_id in (watched.ray.first, watched.ray.second)}
 

@@ -204,12 +204,13 @@ def test_a_sample_is_the_mean_of_rates_and_the_last_of_amounts() -> None:
     rows_since = [
         NodeStats(NODE_ID, NOW - 1, cpu_percent=None, memory_used_bytes=1),
         NodeStats(NODE_ID, NOW, boot_id="boot", cpu_percent=20.0, memory_used_bytes=5, network_sent_bytes_per_s=4.0),
-        NodeStats(NODE_ID, NOW + 1, boot_id="boot", cpu_percent=40.0, memory_used_bytes=9, network_sent_bytes_per_s=8.0),
+        NodeStats(NODE_ID, NOW + 1, boot_id="boot", cpu_percent=40.0, memory_used_bytes=9, network_sent_bytes_per_s=8.0, cpu_count=8),
     ]
     sample = node_sample(rows_since)
     assert (sample.node_id, sample.at, sample.host) == (NODE_ID, NOW + 1, "boot")
     assert (sample.cpu_percent, sample.memory_used_bytes, sample.network_sent_bytes_per_s) == (30.0, 9, 6.0)
     assert sample.disk_read_bytes_per_s is None
+    assert (sample.cpu_count, sample.gpu_count) == (8, None)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -142,6 +142,16 @@ def test_rays_helpers_are_shown_with_the_head_node(host: Host) -> None:
     assert all(reader_of_logs not in node.readings for node in scan.nodes)
 
 
+def test_secrets_in_a_command_line_are_not_shown(host: Host) -> None:
+    host.raylet(FIRST, head=True)
+    session = "--session-dir=/tmp/ray/" + SESSION
+    helper = host.start(sleeper(session, "--token", "two words", "mysql", "-phunter2", "--lr=0.1"), until_ready=True)
+
+    shown = of(ProcessReader().scan(SESSION, time.time()), FIRST).readings[helper].command_line
+
+    assert shown.endswith(f"{session} --token <redacted> mysql -p<redacted> --lr=0.1")
+
+
 def test_a_helper_that_started_before_the_raylet_is_found_with_it(host: Host) -> None:
     helper = host.start(sleeper("--session-dir=/tmp/ray/" + SESSION), until_ready=True)
     reader = ProcessReader()

@@ -18,11 +18,12 @@ import pytest
 import redis
 
 from clusterstate import paths
+from clusterstate.hosts import boot_id
 from clusterstate.probes import CheckNode
 from clusterstate.settings import Settings, read_settings
 from clusterstate.store import fleet, keys, queues, signing
 from clusterstate.store.connection import connect
-from workers.processes import Started, boot_id, read_stat, session_members, sweep, write_started
+from workers.processes import Started, read_stat, session_members, sweep, write_started
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "tests/workers/tiny_machine.py"
@@ -298,15 +299,44 @@ def test_a_sweep_never_touches_a_process_that_got_an_old_pid(own: Settings) -> N
         stat = read_stat(stranger.pid)
         assert stat is not None
         note = paths.processes_file(own.state_dir, "up")
-        write_started(note, [Started("old", stranger.pid, stat.start_ticks - 1000, boot_id())])
+        write_started(note, [Started("old", stranger.pid, stat.start_ticks - 1000, boot_id() or "")])
         assert sweep(note) == 0
         write_started(note, [Started("old", stranger.pid, stat.start_ticks, "another boot")])
         assert sweep(note) == 0
         assert stranger.poll() is None
 
-        write_started(note, [Started("old", stranger.pid, stat.start_ticks, boot_id())])
+        write_started(note, [Started("old", stranger.pid, stat.start_ticks, boot_id() or "")])
         assert sweep(note) == 1
         assert stranger.wait(5) == -signal.SIGTERM
     finally:
         stranger.kill()
         stranger.wait(5)
+
+
+FAMILY = """
+import os, subprocess, sys
+child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=open(sys.argv[1], "a"), stderr=subprocess.DEVNULL, cwd="/")
+print(os.getpid(), child.pid, flush=True)
+"""
+
+
+def orphan(log: str) -> tuple[int, int]:
+    """A session's leader, which is gone, and the one process left of it, which writes to `log`."""
+    said = subprocess.run([sys.executable, "-c", FAMILY, log], stdout=subprocess.PIPE, start_new_session=True, check=True).stdout
+    leader, child = map(int, said.split())
+    return leader, child
+
+
+def test_a_daemon_that_once_had_an_old_pid_as_its_session_is_left_alone(own: Settings, tmp_path: Path) -> None:
+    """A daemon's session leader ends at once, as a role that was killed has ended: what tells them apart is where they write."""
+    leader, stranger = orphan(str(tmp_path / "log"))
+    led, ours = orphan(str(own.state_dir / "role.log"))
+    try:
+        note = paths.processes_file(own.state_dir, "up")
+        write_started(note, [Started("old", leader, 1, boot_id() or ""), Started("role", led, 1, boot_id() or "")])
+
+        assert sweep(note) == 1
+        assert alive([stranger, ours]) == [stranger]
+    finally:
+        for pid in alive([stranger, ours]):
+            os.kill(pid, signal.SIGKILL)

@@ -47,7 +47,7 @@ def sleep_on(children: int) -> None:
 
 def roles(settings: Settings) -> list[Role]:
     engine = redis_server.find_engine()
-    key = key_for(settings.state_dir, queues.worker_of(LOOP))
+    key = key_for(settings, queues.worker_of(LOOP))
     return [
         Role(
             "redis",
@@ -56,7 +56,12 @@ def roles(settings: Settings) -> list[Role]:
             stop_rank=3,
             orphan_signal=redis_server.ORPHAN_SIGNAL,
         ),
-        Role("collector", run=lambda: start.run_loop_worker(settings, LOOP), needs=("redis",), loop=lambda: LoopWatch(LOOP, key, "host-1")),
+        Role(
+            "collector",
+            run=lambda: start.run_loop_worker(settings, LOOP, "host-1"),
+            needs=("redis",),
+            loop=lambda: LoopWatch(LOOP, key, "host-1"),
+        ),
         Role("quick", run=lambda: start.run_probe_worker(settings, "tiny", "host-1", "quick"), needs=("redis",)),
         Role("family", run=lambda: sleep_on(children=2)),
         Role("failing", run=lambda: sys.exit(3), may_start=lambda: "--failing" in sys.argv),

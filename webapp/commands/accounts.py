@@ -11,6 +11,7 @@ import click
 
 from clusterstate.journal import ROLES, AuditRecord, BadAccount
 from webapp.commands.lock import running_url
+from webapp.commands.node_keys import collector_key, node_key
 from webapp.commands.state import aligned, open_journal, printable, settings_of, state_dir_option, when, who_asks
 
 DAY_S = 86_400.0
@@ -130,7 +131,7 @@ def change_password(name: str, password_stdin: bool, state_dir: Path | None) -> 
 
 @click.group()
 def token() -> None:
-    """API tokens."""
+    """API tokens, and keys for node collectors elsewhere."""
 
 
 @token.command("create")
@@ -225,5 +226,8 @@ def _read_password(from_standard_input: bool) -> str:
         raise click.UsageError("There is no terminal to ask for a password. Use --password-stdin.")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
+
+token.add_command(node_key)
+token.add_command(collector_key)
 
 commands: list[click.Command] = [user, token, audit]

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import secrets
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -95,9 +96,11 @@ class Instance:
         from workers import machine, redis_server
 
         here = machine.Machine(self.settings, self.cluster, self.host, self.target)
+        if self.settings.key_file:
+            here.check_keys(collects=self.command in {"up", "collect"}, answers=self.command in {"up", "node"})
         roles: list[Role] = []
         if self.settings.redis_url:
-            for warning in redis_server.check_given(self.settings):
+            for warning in [*redis_server.check_given(self.settings), *self._warnings()]:
                 self.say(f"Warning: {warning}")
         elif self.command == "up":
             roles.append(here.redis(redis_server.find_engine()))
@@ -116,6 +119,17 @@ class Instance:
         if self.listener is not None:
             roles.append(self._web_role(self.listener))
         return roles
+
+    def _warnings(self) -> list[str]:
+        """A node elsewhere that has no key from the head would refuse all that it is asked, one by one."""
+        is_elsewhere = self.command == "node" and not paths.journal_file(self.settings.state_dir).exists()
+        if self.settings.key_file or not is_elsewhere:
+            return []
+        name = hosts.readable_name(socket.gethostname())
+        return [
+            f"This node has no key from the head: it shows its figures and refuses questions. Give {variable('key_file')}, "
+            f"which the head makes: raydeck token node {name} --cluster {self.cluster}"
+        ]
 
     def _web_role(self, listener: Listener) -> Role:
         from workers.machine import PROJECTOR, REDIS

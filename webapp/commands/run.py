@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from clusterstate.settings import BadSetting
+from webapp.commands.hidden_password import hide_password
 from webapp.commands.lock import AlreadyRunning
 from webapp.commands.options import settings_from, settings_options
 from webapp.commands.serving import PortTaken
@@ -75,6 +76,7 @@ def _run(command: str, given: dict[str, Any], ready_file: Path | None, demo: boo
     from webapp.commands.instance import Instance
 
     settings = settings_from(given)
+    hide_password()
     try:
         instance = Instance(command, settings, ready_file, demo=demo, environ=os.environ, say=_say())
         code = instance.run()

@@ -40,6 +40,7 @@ def node_stats(view: NodeView, collector_pid: int) -> NodeStats:
         boot_id=host.boot_id,
         hostname=host.hostname,
         os=host.os,
+        ray_commit=view.raylet.ray_commit,
         cpu_count=host.cpu_count,
         cpu_count_physical=host.cpu_count_physical,
         cpu_percent=host.cpu_percent,
@@ -104,6 +105,8 @@ def node_sample(since: Sequence[NodeStats]) -> NodeSample:
         network_received_bytes_per_s=mean([row.network_received_bytes_per_s for row in since]),
         disk_read_bytes_per_s=mean([row.disk_read_bytes_per_s for row in since]),
         disk_write_bytes_per_s=mean([row.disk_write_bytes_per_s for row in since]),
+        cpu_count=now.cpu_count,
+        gpu_count=now.gpu_count,
     )
 
 

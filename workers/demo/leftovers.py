@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workers.processes import PROC, ProcessStat, all_stats, end_all, leftovers, started_now, write_started
-
-GONE = frozenset("ZX")
+from workers.processes import GONE, ProcessStat, all_stats, end_all, leftovers, started_now, write_started, writes_below
 
 
 def note_keeper(folder: Path) -> None:
@@ -25,7 +23,7 @@ def find(folder: Path) -> list[ProcessStat]:
     found = {stat.pid: stat for stat in leftovers(_note(folder))}
     root = os.path.realpath(folder) + "/"
     for stat in all_stats():
-        if stat.pid not in found and stat.state not in GONE and _writes_below(stat.pid, root):
+        if stat.pid not in found and stat.state not in GONE and writes_below(stat.pid, root):
             found[stat.pid] = stat
     spared = _own_line()
     return [stat for pid, stat in sorted(found.items()) if pid not in spared]
@@ -55,25 +53,3 @@ def _own_line() -> set[int]:
         line.add(pid)
         pid = parents.get(pid, 0)
     return line
-
-
-def _writes_below(pid: int, root: str) -> bool:
-    """Only our own user's processes let us look; those of others are none of ours."""
-    try:
-        if (PROC / str(pid)).stat().st_uid != os.geteuid():
-            return False
-        numbers = os.listdir(PROC / str(pid) / "fd")
-    except OSError:
-        return False
-    return any(_is_open_for_writing(pid, number, root) for number in numbers)
-
-
-def _is_open_for_writing(pid: int, number: str, root: str) -> bool:
-    try:
-        if not os.readlink(PROC / str(pid) / "fd" / number).startswith(root):
-            return False
-        lines = (PROC / str(pid) / "fdinfo" / number).read_text().splitlines()
-    except OSError:  # closed meanwhile
-        return False
-    flags = next((line.split()[1] for line in lines if line.startswith("flags:")), "0")
-    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

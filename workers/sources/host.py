@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from clusterstate.hosts import boot_id
 from clusterstate.model import Disk, NetworkInterface
 from workers.sources import host_decode as decode
 
@@ -170,7 +171,7 @@ class _FixedFacts:
 def _fixed_facts(proc: Path) -> _FixedFacts:
     """What cannot change while this process lives."""
     return _FixedFacts(
-        boot_id=_first_line(proc / "sys/kernel/random/boot_id"),
+        boot_id=boot_id(proc),
         os=decode.os_name(_whole(Path("/etc/os-release")), platform.platform()),
         cpu_count_physical=psutil.cpu_count(logical=False),
     )

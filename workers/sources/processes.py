@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clusterstate.masking import mask_text
+from clusterstate.masking import mask_arguments, mask_text
 from workers.sources import host_decode
 from workers.sources import processes_decode as decode
 from workers.sources.processes_decode import NodeProcesses, ProcessReading, RayletProcess, Stat
+from workers.sources.ray_install import ray_commit
 
 FOREIGN_AGAIN_S = 60.0
 EXPENSIVE_EVERY_S = 60.0
@@ -165,8 +166,9 @@ class ProcessReader:
             pid=known.stat.pid,
             start_time_ms=self._start_ms(known.stat),
             flags=flags,
-            command_line=decode.short_command_line([mask_text(argument) for argument in arguments]),
+            command_line=mask_text(decode.short_command_line(mask_arguments(arguments))),
             visible_gpus=environ.get("CUDA_VISIBLE_DEVICES"),
+            ray_commit=ray_commit(self._proc, known.stat.pid),
         )
 
     def _find_owners(self, walk: _Walk, listed: dict[int, Collection[int]]) -> None:
@@ -246,7 +248,7 @@ class ProcessReader:
             start_time_ms=self._start_ms(stat),
             seen_at=now,
             title=mask_text(decode.title_of(arguments, stat.name)),
-            command_line=mask_text(decode.command_line(arguments)),
+            command_line=mask_text(decode.command_line(mask_arguments(arguments))),
             user=known.user,
             cpu_percent=self._cpu_percent(known, now),
             cpu_user_s=stat.user_ticks / TICKS,

@@ -95,6 +95,7 @@ class RayletProcess:
     flags: RayletFlags
     command_line: str  # with long arguments shortened; its process row has the whole
     visible_gpus: str | None = None  # its CUDA_VISIBLE_DEVICES; None: not set, or not ours to read
+    ray_commit: str | None = None  # of the Ray it was started from
 
 
 @dataclass(frozen=True, slots=True)
