@@ -37,6 +37,7 @@ class View:
 
     `columns` maps a column that is not the base's own to its SQL. `:now_ms` may stand in it.
     `composed` are columns whose SQL gives JSON, `also` further resources that the SQL of columns reads.
+    `last` is a column and its value in rows that come after all others, unless that very column is sorted.
     `parts` splits a sort that no single index serves into conditions, each with the SQL its rows are sorted by.
     """
 
@@ -45,6 +46,7 @@ class View:
     columns: dict[str, str] = field(default_factory=dict)
     parts: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     composed: frozenset[str] = frozenset()
+    last: tuple[str, Any] | None = None
     also: tuple[Resource, ...] = ()
 
     @property
@@ -80,22 +82,24 @@ class Cursor:
     value: Any
     key: int  # the row's hash in the index
     now_ms: int
+    is_last: bool = False  # among the rows that come after all others
 
     def as_text(self) -> str:
         """For a URL."""
-        return base64.urlsafe_b64encode(json.dumps([self.value, self.key, self.now_ms]).encode()).decode().rstrip("=")
+        parts = [self.value, self.key, self.now_ms, *([1] if self.is_last else [])]
+        return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
     @staticmethod
     def from_text(text: str) -> Cursor:
         """Raises BadQuery for anything as_text did not write."""
         try:
-            value, key, now_ms = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            usable = _is_whole(key) and _is_whole(now_ms) and now_ms >= 0 and (value is None or _can_be_bound(value))
+            value, key, now_ms, *rest = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            usable = rest in ([], [1]) and _is_whole(key) and _is_whole(now_ms) and now_ms >= 0 and (value is None or _can_be_bound(value))
         except (ValueError, TypeError, RecursionError):
             usable = False
         if not usable:
             raise BadQuery("after and before take only what a page's own next and previous links carry.")
-        return Cursor(value, key, now_ms)
+        return Cursor(value, key, now_ms, bool(rest))
 
 
 def _is_whole(value: object) -> bool:
@@ -134,6 +138,7 @@ class Page:
     matching_is_exact: bool
     after: Cursor | None  # of the next page, None at the end
     before: Cursor | None  # of the previous page, None at the start
+    is_cut: bool = False  # a part of the page: others follow
 
 
 OPERATORS = {
@@ -229,6 +234,7 @@ NODES = View(
         "idle_since_ms": "node_resources.idle_since_ms",
         "uptime_ms": "(coalesce(nodes.end_time_ms, :now_ms) - nodes.start_time_ms)",
     },
+    last=("state", "DEAD"),
 )
 WORKERS = View(
     resources.WORKERS,

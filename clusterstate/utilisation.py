@@ -1,14 +1,18 @@
-"""Samples of nodes added up to the cluster's use over time. Pure."""
+"""What nodes measured, added up to the cluster's use now and over time. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from clusterstate.model import NodeSample, NodeStats
+from clusterstate.model import NodeStats
 
 STEP_S = 10.0
-"""Width of a point of the small charts: two samples of each node."""
+"""Width of a point of the small charts, at least: two samples of each node."""
+MOST_POINTS = 180
+"""Of a small chart: half an hour of the narrowest."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,15 @@ class Series:
     started_at: float  # Unix seconds of the first point
     step_s: float
 
-    @property
-    def last(self) -> float | None:
-        return next((value for value in reversed(self.values) if value is not None), None)
+
+class Point(NamedTuple):
+    """What was used in one step of the charts: percent of what there was, and bytes a second. None: nobody measured it."""
+
+    cpu: float | None = None
+    memory: float | None = None
+    object_store: float | None = None
+    gpu: float | None = None
+    network_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,35 +93,17 @@ def use_now(stats: Sequence[NodeStats]) -> Use:
     )
 
 
-def history(samples: Iterable[NodeSample], now: float, minutes: float, step_s: float = STEP_S) -> History:
-    """Points of `step_s` over the last `minutes`. The newest sample of each node in a step counts, hosts once."""
-    steps = int(minutes * 60 / step_s)
-    started_at = (now // step_s - steps + 1) * step_s
-    newest: list[dict[str, NodeSample]] = [{} for _ in range(steps)]
-    for sample in samples:
-        step = int((sample.at - started_at) // step_s)
-        if 0 <= step < steps:
-            newest[step][sample.node_id] = sample
-    points = [_point(list(found.values())) for found in newest]
-    columns = list(zip(*points, strict=True)) if points else [()] * 5
-    return History(*(Series(tuple(column), started_at, step_s) for column in columns))
+def steps_of(until: float, minutes: float) -> tuple[float, range]:
+    """(step_s, steps) of charts over the last `minutes`; a step is a whole number of `step_s` since 1970."""
+    step_s = STEP_S * max(1, math.ceil(minutes * 60 / STEP_S / MOST_POINTS))
+    last = int(until // step_s)
+    return step_s, range(last - int(minutes * 60 / step_s) + 1, last + 1)
 
 
-def _point(samples: list[NodeSample]) -> tuple[float | None, ...]:
-    hosts = list({sample.host or sample.node_id: sample for sample in samples}.values())
-    return (
-        _mean(sample.cpu_percent for sample in hosts),
-        _share(hosts, "memory_used_bytes", "memory_total_bytes"),
-        _share(samples, "object_store_used_bytes", "object_store_capacity_bytes"),
-        _mean(sample.gpu_utilization_percent for sample in hosts),
-        _sum(value for sample in hosts for value in (sample.network_sent_bytes_per_s, sample.network_received_bytes_per_s)),
-    )
-
-
-def _share(samples: list[NodeSample], used: str, total: str) -> float | None:
-    pairs = [(getattr(sample, used), getattr(sample, total)) for sample in samples]
-    known = [(some, whole) for some, whole in pairs if some is not None and whole]
-    return 100 * sum(some for some, _ in known) / sum(whole for _, whole in known) if known else None
+def history_of(points: Mapping[int, Point], step_s: float, steps: range) -> History:
+    """The charts, with a gap for each step of which nothing is known."""
+    columns = zip(*(points.get(step, Point()) for step in steps), strict=True)
+    return History(*(Series(column, steps.start * step_s, step_s) for column in columns))
 
 
 def _weighted(stats: list[NodeStats]) -> float | None:
@@ -123,11 +115,6 @@ def _weighted(stats: list[NodeStats]) -> float | None:
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _whole(value: float | None) -> int | None:

@@ -28,12 +28,14 @@ from webapp.errors import use_errors
 from webapp.exposition import RequestCounts
 from webapp.fragment_cache import FragmentCache
 from webapp.htmx import use_htmx
+from webapp.ids import ChosenId
 from webapp.parts import NAME, Parts, parts
-from webapp.preferences import preferences, time_zones
+from webapp.places import places
+from webapp.preferences import check_url_theme, preferences, time_zones, url_theme
 from webapp.proxies import Proxies
 from webapp.roles import Role
 from webapp.routes import ROUTES, Route, add_routes, by_endpoint, check_routes
-from webapp.scope import current_scope, has_page, href
+from webapp.scope import current_scope, href
 from webapp.tables.drawn_rows import DrawnRows, drawer
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ def create_app(
     most = security.MAX_BODY_BYTES
     app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=most, MAX_FORM_PARTS=security.MAX_FIELDS)
     app.url_map.merge_slashes = False
+    app.url_map.converters["chosen"] = ChosenId
     known_routes = by_endpoint(routes)
     app.extensions[NAME] = _parts(settings, index_dir, journal, redis_connect, known_routes, clock, folder)
     use_htmx(app)
@@ -114,6 +117,7 @@ def _before_and_after(app: Flask) -> None:
     app.before_request(_begin)
     app.before_request(_check_host)
     app.before_request(security.check_size)
+    app.before_request(check_url_theme)
     app.before_request(require_role)
     app.after_request(_finish)
     app.url_defaults(_version_static)
@@ -152,7 +156,13 @@ def _templates(app: Flask) -> None:
     app.jinja_env.autoescape = True
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(
-        href=href, has_page=has_page, menu=navigation.menu, parent_of=navigation.parent_of, all_time_zones=time_zones
+        href=href,
+        menu=navigation.menu,
+        parent_of=navigation.parent_of,
+        places=places,
+        elsewhere=navigation.ELSEWHERE,
+        all_time_zones=time_zones,
+        url_theme=url_theme,
     )
     app.jinja_env.globals["drawn"] = drawer(DrawnRows())
     formatting.register(app.jinja_env)

@@ -246,7 +246,6 @@ def register(environment: Environment) -> None:
         share=share,
         lasted=lasted,
         used_resources=used_resources,
-        plain_resources=plain_resources,
         quantity=quantity,
         points=points,
         summed=summed,

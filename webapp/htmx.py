@@ -11,15 +11,12 @@ from htmx_flask.requests import HtmxAwareRequest, HtmxHeaders
 
 
 class Htmx4Headers(HtmxHeaders):  # type: ignore[misc]  # published without types
-    """Request headers of htmx 4. `HX-Source` and `HX-Target` are `tag#id`; `HX-PTag` is the answer an element shows."""
-
-    @property
-    def source_id(self) -> str | None:
-        return self._id_in("HX-Source")
+    """Request headers of htmx 4. `HX-Target` is `tag#id`; `HX-PTag` is the answer an element shows."""
 
     @property
     def target_id(self) -> str | None:
-        return self._id_in("HX-Target")
+        _, _, element_id = (self._headers.get("HX-Target") or "").partition("#")
+        return unquote(element_id) or None
 
     @property
     def ptag(self) -> str | None:
@@ -32,10 +29,6 @@ class Htmx4Headers(HtmxHeaders):  # type: ignore[misc]  # published without type
         """Whether a fragment is wanted: asked by htmx for one element, not boosted, not to restore history."""
         kind = self._headers.get("HX-Request-Type", "partial").lower()
         return bool(self) and kind == "partial" and not self.boosted and not self.history_restore_request
-
-    def _id_in(self, header: str) -> str | None:
-        _, _, element_id = (self._headers.get(header) or "").partition("#")
-        return unquote(element_id) or None
 
 
 class RaydeckRequest(HtmxAwareRequest):  # type: ignore[misc]  # published without types

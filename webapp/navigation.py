@@ -35,6 +35,18 @@ PARENTS: dict[str, tuple[str, str]] = {page: (entry.endpoint, entry.label) for e
 """Endpoint of a page about one thing → the list it belongs to, for breadcrumbs."""
 
 
+ELSEWHERE: tuple[tuple[str, str], ...] = (
+    ("Ray's documentation", "https://docs.ray.io/en/latest/"),
+    ("Report a problem of Ray", "https://github.com/ray-project/ray/issues"),
+)
+"""Links that leave this site, followed by people only: nothing is loaded from there."""
+
+
+def list_of(endpoint: str | None) -> str:
+    """The page of the menu that a page belongs to: every session of every cluster has one."""
+    return next((entry.endpoint for entry in MENU if entry.is_current(endpoint)), MENU[0].endpoint)
+
+
 def menu() -> list[Entry]:
     """The entries whose pages exist."""
     return [entry for entry in MENU if has_page(entry.endpoint)]

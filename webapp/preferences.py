@@ -19,6 +19,10 @@ ZONE_COOKIE = "raydeck-tz"
 KEPT_S = 365 * 24 * 3600
 
 
+URL_THEMES = ("light", "dark")
+"""What `?theme=` may say, as of Ray's own dashboard: for who shows a page within another. Links keep it."""
+
+
 @dataclass(frozen=True)
 class Preferences:
     theme: str = "system"
@@ -36,9 +40,21 @@ def _known_zones() -> frozenset[str]:
     return frozenset(time_zones())
 
 
+def url_theme() -> str | None:
+    """The theme that the URL asks for."""
+    theme = request.args.get("theme")
+    return theme if theme in URL_THEMES else None
+
+
+def check_url_theme() -> None:
+    """Raises BadQuery for a theme that there is not."""
+    if request.args.get("theme", "light") not in URL_THEMES:
+        raise BadQuery(f"theme is {request.args['theme'][:32]!r}; it must be {' or '.join(URL_THEMES)}.")
+
+
 def preferences() -> Preferences:
-    """As this browser says; what it says wrong counts as not chosen."""
-    theme, zone = request.cookies.get(THEME_COOKIE), request.cookies.get(ZONE_COOKIE)
+    """As the URL and this browser say; what the browser says wrong counts as not chosen."""
+    theme, zone = url_theme() or request.cookies.get(THEME_COOKIE), request.cookies.get(ZONE_COOKIE)
     return Preferences(theme if theme in THEMES else "system", zone if zone is not None and zone in _known_zones() else BROWSER)
 
 

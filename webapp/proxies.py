@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 UNIX = "unix"
+MAPPED_BITS = 96
+"""In front of an IPv4 address within an IPv6 one."""
 PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
 FORWARDED = (
     "HTTP_FORWARDED",
@@ -46,9 +48,10 @@ class Proxies:
         self._behind_tls_proxy = behind_tls_proxy
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
         given = {name: environ.pop(name) for name in FORWARDED if name in environ}
         prefix = self._prefix
-        if self._is_trusted(environ.get("REMOTE_ADDR") or ""):
+        if self._is_trusted(environ["REMOTE_ADDR"]):
             self._believe(environ, given)
             prefix = prefix or clean_prefix(given.get("HTTP_X_FORWARDED_PREFIX", ""))
         if self._behind_tls_proxy:
@@ -69,7 +72,7 @@ class Proxies:
     def _peer(self, chain: str) -> str | None:
         """The nearest address in the chain that is no trusted proxy itself."""
         for part in reversed(chain.split(",")[-16:]):
-            address = part.strip()
+            address = plain_address(part.strip())
             try:
                 ipaddress.ip_address(address)
             except ValueError:
@@ -82,18 +85,34 @@ class Proxies:
 def trusted_peers(entries: Iterable[str]) -> Callable[[str], bool]:
     """A test for peers: addresses, networks (10.0.0.0/8), or `unix` for a socket. Raises ValueError for anything else."""
     names = [entry.strip() for entry in entries]
-    networks = [ipaddress.ip_network(entry, strict=False) for entry in names if entry != UNIX]
+    networks = [_network(entry) for entry in names if entry != UNIX]
 
     def is_trusted(peer: str) -> bool:
         if not peer or peer.startswith(UNIX):
             return UNIX in names
         try:
-            address = ipaddress.ip_address(peer)
+            address = ipaddress.ip_address(plain_address(peer))
         except ValueError:
             return False
         return any(address in network for network in networks)
 
     return is_trusted
+
+
+def plain_address(text: str) -> str:
+    """An IPv4 address that a socket for both families spells ::ffff:127.0.0.1, as people write it; anything else as it is."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return text if mapped is None else str(mapped)
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    network = ipaddress.ip_network(entry, strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    return network if mapped is None or network.prefixlen < MAPPED_BITS else ipaddress.ip_network((mapped, network.prefixlen - MAPPED_BITS))
 
 
 def clean_prefix(text: str) -> str:

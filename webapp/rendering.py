@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections.abc import Iterator
 
 from flask import Response, request
 from htmx_flask import make_response
 
 from webapp.exports import as_json
-from webapp.fragment_cache import compress
+from webapp.fragment_cache import GZIP_LEVEL, compress
 from webapp.htmx import headers_of
 from webapp.security import vary
 
@@ -30,6 +32,24 @@ def compressed(response: Response) -> Response:
         response.set_data(compress(body))
         response.headers["Content-Encoding"] = "gzip"
     return response
+
+
+def streamed(pieces: Iterator[bytes], content_type: str) -> Response:
+    """An answer that is made while it is sent. What goes wrong meanwhile ends the connection: half an answer is never a whole one."""
+    zipped = reads_gzip()
+    response = Response(_zipped(pieces) if zipped else pieces, content_type=content_type)
+    if zipped:
+        response.headers["Content-Encoding"] = "gzip"
+    vary(response, "Accept-Encoding")
+    return response
+
+
+def _zipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    squeezer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
+    for piece in pieces:
+        if squeezed := squeezer.compress(piece):
+            yield squeezed
+    yield squeezer.flush()
 
 
 def reads_gzip() -> bool:

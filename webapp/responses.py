@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, g, render_template, request
@@ -15,7 +16,7 @@ from webapp.fragment_cache import tag_of
 from webapp.htmx import headers_of
 from webapp.parts import parts
 from webapp.preferences import preferences
-from webapp.rendering import compressed, html, html_from_gzip, json_response, redirect_to
+from webapp.rendering import compressed, html, html_from_gzip, json_response, redirect_to, streamed
 from webapp.scope import Scope, ScopeState, href
 from webapp.security import vary
 from webapp.tables.accelerators import with_gpu_columns
@@ -26,6 +27,8 @@ __all__ = ["freshness_answer", "html", "json_response", "page_response", "redire
 
 Load = Callable[[], Mapping[str, Any]]
 TABLE_FRAGMENT = "shared/_table.html"
+EXPORTED_AT_ONCE = 8_000_000
+"""Characters of rows that an export holds at once: 10,000 rows as they mostly are. More is read while it is sent."""
 NO_TAG = "none"
 """Sent with an error's fragment: the next poll must not be told that nothing changed."""
 
@@ -83,7 +86,7 @@ def page_tag(fragment: str | None, what: tuple[object, ...]) -> str:
 
 def table_query(table: Table, keep: Sequence[str] = ()) -> TableQuery:
     """What this request asks of the table. `keep` names arguments of the page that are not the table's. Raises BadQuery."""
-    return table.query(request.args, keep=keep, export=g.get("format") is not None)
+    return table.query(request.args, keep=(*keep, "theme"), export=g.get("format") is not None)
 
 
 def table_response(
@@ -114,31 +117,46 @@ def table_response(
         more = beside(page.rows) if beside is not None else {}
         return {"view": draw(asked, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
-    path = href(table.endpoint)
+    path = href(table.endpoint, theme=None)
     return page_response(template, fragment, state.tag_parts(now), load, query.is_long, table=table, **context)
 
 
 def _export(wanted: str, query: TableQuery, scope: Scope, state: ScopeState, always: Sequence[Condition], now: float) -> Response:
-    page = background.run(lambda: scope.reader.page(query.table.view, query.selection(always, everything=True), now))
-    keys = _keys(query)
-    following = _url(query.href(limit=query.limit, after=page.after.as_text())) if page.after else None
+    view, selection = query.table.view, query.selection(always, everything=True)
+    parts = scope.reader.parts(view, selection, now, EXPORTED_AT_ONCE)
+    page = background.run(lambda: next(parts))
+    end = background.run(lambda: scope.reader.page(view, replace(selection, columns=(query.table.key,)), now)) if page.is_cut else page
+    following = _url(query.href(limit=query.limit, after=end.after.as_text())) if end.after else None
+    keys, rows = _keys(query), _rows_of(page, parts)
     if wanted == "json":
-        body = exports.as_json(json_answer(keys, page, following, state.freshness))
+        pieces = exports.json_pieces(about_rows(page, following, state.freshness), keys, rows)
     else:
-        body = (exports.as_csv if wanted == "csv" else exports.as_text)(keys, page.rows)
-    response = Response(body, content_type=exports.FORMATS[wanted])
+        pieces = (exports.csv_pieces if wanted == "csv" else exports.text_pieces)(keys, rows)
+    kind = exports.FORMATS[wanted]
+    response = streamed(pieces, kind) if page.is_cut else compressed(Response(b"".join(pieces), content_type=kind))
     response.headers["X-Total-Count"] = str(page.matching)
     if following:
         response.headers["Link"] = f'<{following}>; rel="next"'
     if wanted == "csv":
         response.headers["Content-Disposition"] = f'attachment; filename="{scope.cluster}-{query.table.name}.csv"'
-    return compressed(response)
+    return response
+
+
+def _rows_of(page: Page | None, parts: Iterator[Page]) -> Iterator[dict[str, Any]]:
+    """Rows of the first part and of those after it, each read off the event loop when it is its turn."""
+    while page is not None:
+        yield from page.rows
+        page = background.run(lambda: next(parts, None)) if page.is_cut else None
 
 
 def json_answer(keys: Sequence[str], page: Page, following: str | None, fresh: Freshness) -> dict[str, Any]:
     """The contract of every `<table>.json`."""
+    return {"rows": [{key: row.get(key) for key in keys} for row in page.rows], **about_rows(page, following, fresh)}
+
+
+def about_rows(page: Page, following: str | None, fresh: Freshness) -> dict[str, Any]:
+    """What `<table>.json` says besides its rows."""
     return {
-        "rows": [{key: row.get(key) for key in keys} for row in page.rows],
         "total": page.total,
         "matching": page.matching,
         "next": following,

@@ -86,7 +86,7 @@ ROUTES: tuple[Route, ...] = (
     Route("fleet", "/", fleet.show_fleet, VIEWER),
     Route("overview", "/", overview.show_overview, VIEWER, scoped=True),
     Route("jobs", "/jobs", jobs.list_jobs, VIEWER, scoped=True, table=True),
-    Route("job", "/jobs/<job_key>", jobs.show_job, VIEWER, scoped=True),
+    Route("job", "/jobs/<chosen:job_key>", jobs.show_job, VIEWER, scoped=True),
     Route("tasks", "/tasks", tasks.list_tasks, VIEWER, scoped=True, table=True),
     Route("task", "/tasks/<task_id>", tasks.show_task, VIEWER, scoped=True),
     Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import g, has_request_context, url_for
 
-from clusterstate.query import View
 from clusterstate.resources import NODE_STATS, NODES, PROCESSES
 from clusterstate.store.reader import Freshness, SessionReader
 from webapp.parts import parts
+from webapp.preferences import url_theme
 
 BY_NODES = frozenset({NODE_STATS.name, PROCESSES.name, "samples"})
 """What node collectors write; the rest comes from the cluster collector."""
@@ -47,10 +47,6 @@ class Scope:
         version = self.reader.version(*names)
         return ScopeState(version, self.reader.freshness(*by_cluster, now=now, nodes_matter=nodes_matter))
 
-    def view_state(self, view: View, *, now: float) -> ScopeState:
-        """The same for all that stands in a view's rows."""
-        return self.state(*view.resources, now=now)
-
 
 @dataclass(frozen=True)
 class ScopeState:
@@ -63,7 +59,7 @@ class ScopeState:
         """Ages of old data move on each 10 s; fresh data needs no age."""
         fresh = self.freshness
         bucket = int(now // 10) if fresh.word in ("stale", "unknown") else None
-        return self.version, fresh.word, bucket, [(item.node_id, item.reason) for item in fresh.partial]
+        return self.version, fresh.word, bucket, fresh.exact, [(item.node_id, item.reason) for item in fresh.partial]
 
 
 def open_scope(cluster: str, session: str | None) -> Scope:
@@ -104,6 +100,8 @@ def _built(endpoint: str, values: dict[str, Any]) -> str:
     scope = current_scope()
     if route.scoped and scope is not None and values.setdefault("cluster", scope.cluster) == scope.cluster:
         values.setdefault("session", scope.session)
+    if "GET" in route.methods and endpoint != "static":
+        values.setdefault("theme", url_theme())
     return url_for(endpoint, **{name: value for name, value in values.items() if value is not None})
 
 

@@ -45,4 +45,4 @@ class NarrowedTable:
 
 def narrowed(table: Table, keep: Sequence[str] = ("tab",)) -> NarrowedTable:
     """What this request asks of a table within another page. Raises BadQuery."""
-    return NarrowedTable(table_query(table, keep=keep), href(table.endpoint), parts().now())
+    return NarrowedTable(table_query(table, keep=keep), href(table.endpoint, theme=None), parts().now())

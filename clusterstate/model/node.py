@@ -142,6 +142,7 @@ class NodeStats:
     raylet_pid: int | None = None
     raylet_command_line: str | None = None
     raylet_start_time_ms: int | None = None
+    ray_commit: str | None = None  # of the Ray that the raylet was started from
     num_workers: int | None = None
     num_processes: int | None = None
     collector_pid: int | None = None

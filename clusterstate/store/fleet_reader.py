@@ -67,6 +67,12 @@ class Fleet:
         found = known_sessions(self._index_dir, cluster) if is_plain_name(cluster) else []
         return [SessionSummary(cluster, name, name == current, self._metadata(cluster, name)) for name in found]
 
+    def session_names(self, cluster: str) -> tuple[str | None, list[str]]:
+        """The current session of a cluster, and the others that can be read, newest first. Opens none of them."""
+        current = dict(self._current()).get(cluster)
+        found = known_sessions(self._index_dir, cluster) if is_plain_name(cluster) else []
+        return current, [name for name in found if name != current]
+
     def clusters(self, now: float) -> list[ClusterSummary]:
         """All clusters with what can be said of them at a glance."""
         return [self._summary(name, session, now) for name, session in self._current()]

@@ -6,28 +6,31 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport, NodeSample
+from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
-from clusterstate.resources import COLLECTOR, METADATA, RESOURCES, STATUS, Resource
+from clusterstate.resources import ACTORS, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, STATUS, TASKS, WORKERS, Resource
 from clusterstate.store import selecting
+from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.schema import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
-from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, inode_of
+from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, characters, inode_of
+from clusterstate.utilisation import History, history_of, steps_of
 
 COUNTS_KEPT = 512
 FILES_HEARD = 64
 COUNTED_VALUES = 30
 """Values of a column that are counted at most."""
-MOST_PASSED_OVER = 10_000
-"""Rows looked at in order for one page: 10 to 20 ms."""
 CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name}
 """Resources with a freshness of their own: metadata never ages, and the collector's report is its own witness."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
+
+OLD_POINTS_MAY_TAKE = 0.2
+"""Deadlines that old points of a chart may take at once, where the page comes again in a second; 50 ms unless set."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Freshness:
     stale: bool
     partial: tuple[Partial, ...] = ()
     source: str | None = None
-    exact: bool = True
+    exact: bool = True  # False: there were more, which are not remembered
     is_past: bool = False  # the session has ended: old, but not stale
 
     @property
@@ -70,6 +73,8 @@ class Heard:
     sources: tuple[tuple[str, str], ...]  # resource, where it comes from
     never: tuple[Partial, ...]  # living nodes without a collector
     nodes: tuple[tuple[float, str], ...]  # the others: when they were heard last, id
+    given_up: dict[str, int]  # resource → rows given up for the limit
+    inexact: frozenset[str]  # resources of which rows are missing, for that reason or another
 
     def silent(self, since: float) -> tuple[Partial, ...]:
         """Living nodes that have not been heard since then."""
@@ -91,11 +96,6 @@ class SessionReader:
         self._deadline_ms = deadline_ms
         self._versions: dict[tuple[str, ...], str] = {}
 
-    @property
-    def sealed(self) -> bool:
-        """Whether the session is over and its file closed."""
-        return bool(ask(self.path, "SELECT 1 FROM meta WHERE name = 'sealed'"))
-
     def version(self, *names: str) -> str:
         """Changes whenever a row of one of these resources changes."""
         inode, numbers = self._numbers()
@@ -107,13 +107,18 @@ class SessionReader:
         wanted = [name for name in names if name in CONFIRMED]
         known = [heard.moments[name] for name in wanted if name in heard.moments]
         as_of = min(known) if known and len(known) == len(wanted) else None
+        exact = heard.inexact.isdisjoint(wanted)
         if heard.ended_ms is not None:
-            return Freshness(heard.ended_ms / 1000, now - heard.ended_ms / 1000, stale=False, is_past=True)
+            return Freshness(heard.ended_ms / 1000, now - heard.ended_ms / 1000, stale=False, exact=exact, is_past=True)
         partial = heard.silent(now - self._stale_after_s * 2) if nodes_matter else ()
         age = None if as_of is None else max(0.0, now - as_of)
         stale = age is None or age > self._stale_after_s
         sources = [part for resource, source in heard.sources if resource in wanted for part in source.split("+")]
-        return Freshness(as_of, age, stale, partial, "+".join(dict.fromkeys(sources)) or None)
+        return Freshness(as_of, age, stale, partial, "+".join(dict.fromkeys(sources)) or None, exact)
+
+    def given_up(self, resource: Resource) -> int:
+        """How many rows that had ended are not here any more, for the limit."""
+        return self._heard().given_up.get(resource.name, 0)
 
     def get(self, resource: Resource, row_id: str) -> Any | None:
         """The row with this id."""
@@ -174,6 +179,13 @@ class SessionReader:
 
     def page(self, view: View, selection: Selection, now: float) -> Page:
         """One page of rows with honest counts."""
+        return next(self.parts(view, selection, now))
+
+    def parts(self, view: View, selection: Selection, now: float, most: int | None = None) -> Iterator[Page]:
+        """The page in parts of `most` characters of text, each read when it is asked for; one part if that is enough.
+
+        Only the last part is not `is_cut`, and its cursors are those of the whole page. Cannot read backwards in parts.
+        """
         cursor = selection.before or selection.after
         now_ms = cursor.now_ms if cursor else int(now * 1000)
         total, exact = self._counted(view, selection.always)
@@ -181,45 +193,43 @@ class SessionReader:
         if selection.where:
             matching, exact = self._matching(view, selection)
         few_match = exact and self._few_match(view, selection, matching, total)
-        rows = [] if few_match and not matching else self._rows(view, selection, now_ms, few_match=few_match)
-        more = len(rows) > selection.limit
-        rows = rows[: selection.limit]
-        if selection.before:
-            rows.reverse()
-        if not exact:
-            matching = max(matching, len(rows))
-        total = max(total, matching)
-        first = Cursor(rows[0][-2], rows[0][-1], now_ms) if rows else None
-        last = Cursor(rows[-1][-2], rows[-1][-1], now_ms) if rows else None
-        has_next = more if not selection.before else bool(rows)
-        has_previous = more if selection.before else selection.after is not None
-        decoders = [_decoder(view, name) for name in selection.columns]
-        decoded = [
-            {
-                name: value if column is None else decode_value(column, value)
-                for name, column, value in zip(selection.columns, decoders, row[:-2], strict=True)
-            }
-            for row in rows
-        ]
-        return Page(decoded, total, matching, exact, last if has_next else None, first if has_previous else None)
+        is_cut = True
+        while is_cut:
+            rows = [] if few_match and not matching else self._rows(view, selection, now_ms, few_match=few_match, most=most)
+            more = len(rows) > selection.limit
+            is_cut = not more and most is not None and sum(map(characters, rows)) >= most
+            part = _page(view, selection, rows[: selection.limit], now_ms, more=more or is_cut)
+            is_cut = is_cut and len(part.rows) < selection.limit
+            if not exact:
+                matching = max(matching, len(part.rows))
+            yield dataclasses.replace(part, total=max(total, matching), matching=matching, matching_is_exact=exact, is_cut=is_cut)
+            selection = dataclasses.replace(selection, after=part.after, limit=selection.limit - len(part.rows))
 
-    def samples(self, node_id: str | None, since: float) -> list[NodeSample]:
-        """Short history, oldest first; of all nodes when node_id is None."""
-        names = ", ".join(column.name for column in columns_of(NodeSample))
-        where, values = ("at >= ?", (since,)) if node_id is None else ("at >= ? AND node_id = ?", (since, node_id))
-        found = ask(self.path, f"SELECT {names} FROM samples WHERE {where} ORDER BY at", values, self._deadline())  # noqa: S608 - declared names
-        return [decode_row(NodeSample, row) for row in found]
+    def history(self, node_id: str | None, now: float, minutes: float) -> History:
+        """Charts of the last minutes of a node, or of the whole cluster (None): up to now, or to the session's end.
 
-    def _rows(self, view: View, selection: Selection, now_ms: int, *, few_match: bool) -> list[tuple[Any, ...]]:
-        """Up to one row more than the limit, to know whether there is a next page."""
+        Those of a cluster may lack old points at first: what takes too long is added up with the next calls.
+        """
+        ended_ms = self._heard().ended_ms
+        step_s, steps = steps_of(now if ended_ms is None else ended_ms / 1000, minutes)
+        if node_id is not None:
+            return history_of(node_points(self.path, node_id, steps, step_s, self._deadline()), step_s, steps)
+        deadline = self._deadline(OLD_POINTS_MAY_TAKE if ended_ms is None else ROWS_MAY_TAKE)
+        return history_of(cluster_points(self.path, steps, step_s, deadline), step_s, steps)
+
+    def _rows(self, view: View, selection: Selection, now_ms: int, *, few_match: bool, most: int | None = None) -> list[tuple[Any, ...]]:
+        """Up to one row more than the limit, to know whether there is a next page, or those that reach `most` characters."""
         rows: list[tuple[Any, ...]] = []
         wanted = selection.limit + 1
-        for number, segment in enumerate(selecting.segments(selection)):
+        for number, segment in enumerate(selecting.segments(view, selection)):
             statement = selecting.rows_statement(
                 view, selection, segment, from_cursor=number == 0, limit=wanted - len(rows), few_match=few_match
             )
-            rows += ask(self.path, self._sql(statement.sql, now_ms), statement.values, self._deadline(ROWS_MAY_TAKE))
-            if len(rows) >= wanted:
+            found = ask(self.path, self._sql(statement.sql, now_ms), statement.values, self._deadline(ROWS_MAY_TAKE), most)
+            rows += found
+            if most is not None:
+                most -= sum(map(characters, found))
+            if len(rows) >= wanted or (most is not None and most <= 0):
                 break
         return rows
 
@@ -268,12 +278,15 @@ class SessionReader:
         moments = {str(name): float(at) for name, at in ask(self.path, "SELECT name, at FROM fresh")}
         alive = [str(node_id) for (node_id,) in ask(self.path, "SELECT node_id FROM nodes WHERE state = 'ALIVE'")]
         metadata, report = self.metadata(), self.collector()
+        given_up = {} if report is None else _given_up(report)
         return Heard(
             moments,
             None if metadata is None else metadata.ended_ms,
             () if report is None else tuple((source.resource, source.source) for source in report.sources),
             tuple(Partial(node_id, "no node collector runs there", None) for node_id in alive if f"node:{node_id}" not in moments),
             tuple((moments[f"node:{node_id}"], node_id) for node_id in alive if f"node:{node_id}" in moments),
+            given_up,
+            frozenset(given_up) | ({TASKS.name} if report is not None and report.tasks_dropped else set()),
         )
 
     def _asked(self, statement: selecting.Statement) -> list[tuple[Any, ...]]:
@@ -312,9 +325,45 @@ def _cached(key: Any, compute: Any) -> list[tuple[Any, ...]]:
     return found
 
 
+def _given_up(report: CollectorReport) -> dict[str, int]:
+    """Resource → how many of its rows were given up, of those that lost any."""
+    counts = {
+        NODES.name: report.nodes_evicted,
+        JOBS.name: report.jobs_evicted,
+        WORKERS.name: report.workers_evicted,
+        ACTORS.name: report.actors_evicted,
+        TASKS.name: report.tasks_evicted,
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
 def _declared(resource: Resource, column: str) -> None:
     if column not in {c.name for c in columns_of(resource.row)}:
         raise BadQuery(f"{resource.name} has no column {column}.")
+
+
+def _page(view: View, selection: Selection, rows: list[tuple[Any, ...]], now_ms: int, *, more: bool) -> Page:
+    """Rows as read, as a page without counts; `more`: there are others beyond them."""
+    if selection.before:
+        rows.reverse()
+    first = _cursor(rows[0], now_ms) if rows else None
+    last = _cursor(rows[-1], now_ms) if rows else None
+    has_next = more if not selection.before else bool(rows)
+    has_previous = more if selection.before else selection.after is not None
+    decoders = [_decoder(view, name) for name in selection.columns]
+    decoded = [
+        {
+            name: value if column is None else decode_value(column, value)
+            for name, column, value in zip(selection.columns, decoders, row[:-3], strict=True)
+        }
+        for row in rows
+    ]
+    return Page(decoded, 0, 0, False, last if has_next else None, first if has_previous else None)
+
+
+def _cursor(row: tuple[Any, ...], now_ms: int) -> Cursor:
+    value, key, is_last = row[-3:]
+    return Cursor(value, key, now_ms, bool(is_last))
 
 
 def _decoder(view: View, name: str) -> Column | None:

@@ -23,7 +23,7 @@ from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES
 from clusterstate.store import derived
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Counts up when a table changes shape. An older file gets the columns that it lacks, with their defaults."""
 SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 
@@ -96,6 +96,7 @@ def create(db: sqlite3.Connection) -> None:
         derived.create(db, resource)
     _create_table(db, "samples", NodeSample)
     db.execute("CREATE INDEX IF NOT EXISTS samples_at ON samples(at)")
+    db.execute("CREATE INDEX IF NOT EXISTS samples_of_node ON samples(node_id, at)")
     db.executemany("INSERT OR IGNORE INTO versions(resource, n) VALUES(?, 0)", [("samples",), (COMMITS,)])
     note(db, "schema", str(SCHEMA_VERSION))
 

@@ -22,30 +22,38 @@ class Statement:
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows with a value in the sorted column, or those without: the latter come last in both directions."""
+    """Rows with a value in the sorted column, or those without: the latter come last in both directions.
+
+    `is_last`: those of them that the view shows after all others.
+    """
 
     with_value: bool
     backwards: bool
+    is_last: bool = False
 
 
-def segments(selection: Selection) -> list[Segment]:
+def segments(view: View, selection: Selection) -> list[Segment]:
     """The segments to read, in order, from the cursor on."""
     backwards = selection.before is not None
     cursor = selection.before or selection.after
-    order = [Segment(True, backwards), Segment(False, backwards)]
+    groups = (False, True) if _last(view, selection) else (False,)
+    order = [Segment(with_value, backwards, is_last) for is_last in groups for with_value in (True, False)]
     if backwards:
         order.reverse()
     if cursor is not None:
-        started_in = cursor.value is not None
-        while order[0].with_value is not started_in:
-            order.pop(0)
+        started_in = Segment(cursor.value is not None, backwards, cursor.is_last and len(groups) > 1)
+        order = order[order.index(started_in) :]
     return order
+
+
+def _last(view: View, selection: Selection) -> tuple[str, Any] | None:
+    return view.last if view.last is not None and view.last[0] != selection.sort else None
 
 
 def rows_statement(
     view: View, selection: Selection, segment: Segment, *, from_cursor: bool, limit: int, few_match: bool = False
 ) -> Statement:
-    """Rows of one segment: the selected columns, then the sorted value, then the row hash.
+    """Rows of one segment: the selected columns, then the sorted value, the row hash and whether the view shows it last.
 
     `few_match`: find what matches first and sort that, rather than go through all rows in order until enough match.
     """
@@ -68,6 +76,9 @@ def _part_statement(
     hash_ = f"{view.base.name}.row_hash"
     where, values = conditions_sql(view, (*selection.always, *selection.where), few_match=few_match)
     where += [only] if only else []
+    if last := _last(view, selection):
+        where.append(f"{view.sql(last[0])} IS {'' if segment.is_last else 'NOT '}?")
+        values.append(last[1])
     where.append(f"{sort} IS {'NOT ' if segment.with_value else ''}NULL")
     descending = _is_descending(selection, segment)
     if cursor is not None:
@@ -79,7 +90,8 @@ def _part_statement(
     order = f"{plus}{sort} {direction}, {plus}{hash_} {direction}" if segment.with_value else f"{plus}{hash_} {direction}"
     used = {*selection.columns, selection.sort, *_columns(selection)}
     columns = ", ".join(view.sql(column) for column in selection.columns)
-    sql = f"SELECT {columns}, {sort}, {hash_} FROM {_tables(view, used)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {int(limit)}"  # noqa: S608 - declared names
+    selected = f"{columns}, {sort}, {hash_}, {int(segment.is_last)}"
+    sql = f"SELECT {selected} FROM {_tables(view, used)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {int(limit)}"  # noqa: S608 - declared names
     return Statement(sql, tuple(values))
 
 

@@ -68,17 +68,38 @@ def connection(path: Path) -> sqlite3.Connection:
     return db
 
 
-def ask(path: Path, sql: str, values: Sequence[Any] = (), deadline: float | None = None) -> list[tuple[Any, ...]]:
-    """All rows of one statement. Raises DeadlinePassed when `deadline` (time.monotonic) comes first."""
+def ask(path: Path, sql: str, values: Sequence[Any] = (), deadline: float | None = None, most: int | None = None) -> list[tuple[Any, ...]]:
+    """All rows of one statement, or those that `most` characters of text are reached with: at least one if there is any.
+
+    Raises DeadlinePassed when `deadline` (time.monotonic) comes first.
+    """
     db = connection(path)
     if deadline is None:
-        return db.execute(sql, values).fetchall()
+        return _rows(db.execute(sql, values), most)
     db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
     try:
-        return db.execute(sql, values).fetchall()
+        return _rows(db.execute(sql, values), most)
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
             raise DeadlinePassed(sql) from None
         raise
     finally:
         db.set_progress_handler(None, 0)
+
+
+def characters(row: Sequence[Any]) -> int:
+    """Of the texts in a row."""
+    return sum(len(value) for value in row if type(value) is str)
+
+
+def _rows(cursor: sqlite3.Cursor, most: int | None) -> list[tuple[Any, ...]]:
+    if most is None:
+        return cursor.fetchall()
+    rows: list[tuple[Any, ...]] = []
+    for row in cursor:
+        rows.append(row)
+        most -= characters(row)
+        if most <= 0:
+            break
+    cursor.close()
+    return rows

@@ -11,6 +11,8 @@ for (const [pattern, page] of THEIRS) {
   const found = pattern.exec(location.hash);
   const list = found && document.querySelector(`.menu a[data-page="${page}"]`);
   if (!list) continue;
-  location.replace(list.href + (found[1] ? `/${found[1]}` : ""));
+  const target = new URL(list.href);
+  if (found[1]) target.pathname += `/${found[1]}`;
+  location.replace(target);
   break;
 }

@@ -24,6 +24,19 @@ if (themeButton) {
 
 for (const choice of document.querySelectorAll("[data-zone-choice]")) choice.addEventListener("change", () => choice.form.requestSubmit());
 
+// --- What opens beside the header closes like a menu ---------------------------------
+
+const places = document.querySelector("details.switch");
+
+function shut(isByKey) {
+  if (!places || !places.open) return;
+  places.open = false;
+  if (isByKey) places.querySelector("summary").focus();
+}
+
+document.addEventListener("click", (event) => { if (!event.target.closest("details.switch")) shut(false); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") shut(true); });
+
 // --- Copying ------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {

@@ -11,7 +11,7 @@ import random
 import pytest
 
 from clusterstate import model
-from clusterstate.query import ACTORS, BadQuery, Cursor, Selection
+from clusterstate.query import ACTORS, NODES, BadQuery, Cursor, Selection, View
 from clusterstate.resources import ACTORS as ACTOR_ROWS
 from clusterstate.resources import PROCESSES as PROCESS_ROWS
 from clusterstate.store.reader import SessionReader
@@ -67,6 +67,42 @@ def _selection(table: Table, **args: str) -> Selection:
     return table.query({key: [value] for key, value in args.items()}).selection()
 
 
+@pytest.mark.parametrize("sort", [sign + sort for sort in TABLES["nodes"].sorts if sort != "state" for sign in ("", "-")])
+def test_nodes_that_are_alive_come_first_in_every_sort_and_on_every_page(cluster: BuiltCluster, sort: str) -> None:
+    for number in range(9):
+        state = "DEAD" if number % 3 == 0 else "ALIVE"
+        node = cluster.with_node(state=state, start_time_ms=number if number % 4 else None, is_head_node=number == 1)
+        if number % 5:
+            cluster.with_node_stats(node.node_id, memory_total_bytes=number * 10, cpu_percent=float(number))
+    selection = _selection(TABLES["nodes"], sort=sort, limit="2", columns=f"node_id,state,{sort.removeprefix('-')}")
+    pages = list(_pages(cluster.reader, selection, view=NODES))
+    rows = [row for page in pages for row in page]
+    assert [row["state"] for row in rows] == ["ALIVE"] * 6 + ["DEAD"] * 3
+    assert len({str(row["node_id"]) for row in rows}) == 9
+    for some in (rows[:6], rows[6:]):
+        known = [row[sort.removeprefix("-")] for row in some if row[sort.removeprefix("-")] is not None]
+        assert known == sorted(known, reverse=sort.startswith("-"))  # type: ignore[type-var]
+    assert list(_pages(cluster.reader, selection, view=NODES, backwards=True)) == pages
+
+
+def test_the_dead_come_first_where_the_state_is_sorted_so(cluster: BuiltCluster) -> None:
+    for state in ("ALIVE", "DEAD", "ALIVE"):
+        cluster.with_node(state=state)
+    rows = cluster.reader.page(NODES, _selection(TABLES["nodes"], sort="-state"), NOW).rows
+    assert [row["state"] for row in rows] == ["DEAD", "ALIVE", "ALIVE"]
+
+
+def test_actors_sort_by_the_memory_of_their_nodes_and_the_dead_come_last(cluster: BuiltCluster) -> None:
+    nodes = [cluster.with_node() for _ in range(2)]
+    for number, node in enumerate(nodes, 1):
+        cluster.with_node_stats(node.node_id, memory_total_bytes=number * 2**30)
+    cluster.with_actor(name="dead", state="DEAD", node_id=nodes[1].node_id)
+    cluster.with_actor(name="small", node_id=nodes[0].node_id)
+    cluster.with_actor(name="large", node_id=nodes[1].node_id)
+    rows = cluster.reader.page(ACTORS, _selection(TABLES["actors"], sort="-memory_total_bytes", columns="name"), NOW).rows
+    assert [row["name"] for row in rows] == ["large", "small", "dead"]
+
+
 @pytest.mark.parametrize("sort", ["name", "-name", "start_time_ms", "-cpu_percent", "cpu_percent", "-uptime_ms", "state", "pid"])
 def test_paging_forward_and_back_shows_every_row_once_in_one_order(peopled: BuiltCluster, sort: str) -> None:
     reader, selection = peopled.reader, _selection(TABLES["actors"], sort=sort, limit="7")
@@ -77,18 +113,18 @@ def test_paging_forward_and_back_shows_every_row_once_in_one_order(peopled: Buil
     assert list(_pages(reader, selection, backwards=True)) == pages
 
 
-def _pages(reader: SessionReader, selection: Selection, *, backwards: bool = False) -> list[list[dict[str, object]]]:
+def _pages(reader: SessionReader, selection: Selection, *, view: View = ACTORS, backwards: bool = False) -> list[list[dict[str, object]]]:
     pages = []
-    page = reader.page(ACTORS, selection, NOW)
+    page = reader.page(view, selection, NOW)
     while page.after is not None:
         pages.append(page.rows)
-        page = reader.page(ACTORS, dataclasses.replace(selection, after=page.after), NOW)
+        page = reader.page(view, dataclasses.replace(selection, after=page.after), NOW)
     pages.append(page.rows)
     if not backwards:
         return pages
     again = [page.rows]
     while page.before is not None:
-        page = reader.page(ACTORS, dataclasses.replace(selection, after=None, before=page.before), NOW)
+        page = reader.page(view, dataclasses.replace(selection, after=None, before=page.before), NOW)
         again.append(page.rows)
     return again[::-1]
 
@@ -168,8 +204,9 @@ def test_a_question_written_into_a_link_is_the_same_question() -> None:
 
 def test_cursors_survive_their_text() -> None:
     for value, key in itertools.product((None, "x", 1, 1.5, "日本"), (0, 2**62)):
-        cursor = Cursor(value, key, 5)
-        assert Cursor.from_text(cursor.as_text()) == cursor
+        for is_last in (False, True):
+            cursor = Cursor(value, key, 5, is_last)
+            assert Cursor.from_text(cursor.as_text()) == cursor
 
 
 @pytest.mark.parametrize("text", ["00000050099999", "0100", "+5", "1e3", "9" * 40])
@@ -178,7 +215,10 @@ def test_a_limit_is_a_plain_whole_number(text: str) -> None:
         TABLES["actors"].query({"limit": [text]})
 
 
-@pytest.mark.parametrize("value", [[1, 10**30, 1], [10**30, 1, 1], ["\ud800", 1, 1], [True, 1, 1], [1.0, True, 1], [1, 1, -1], "[" * 3000])
+@pytest.mark.parametrize(
+    "value",
+    [[1, 10**30, 1], [10**30, 1, 1], ["\ud800", 1, 1], [True, 1, 1], [1.0, True, 1], [1, 1, -1], [1, 1, 1, 0], [1, 1, 1, 1, 1], "[" * 3000],
+)
 def test_a_cursor_made_by_hand_is_refused(value: object) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     with pytest.raises(BadQuery):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clusterstate.model import NodeSample, NodeStats
-from clusterstate.utilisation import history, use_now
+from clusterstate.model import NodeStats
+from clusterstate.utilisation import MOST_POINTS, Point, history_of, steps_of, use_now
 
 GIB = 2**30
 
@@ -37,19 +37,16 @@ def test_gpus_weigh_by_their_number() -> None:
     assert use_now([one, three]).gpu_percent == 25.0
 
 
-def test_history_has_a_point_a_step_and_gaps_where_nothing_was_measured() -> None:
-    samples = [NodeSample("a", 5.0, cpu_percent=10.0), NodeSample("a", 9.0, cpu_percent=20.0), NodeSample("a", 25.0, cpu_percent=30.0)]
-    points = history(samples, now=29.0, minutes=0.5, step_s=10.0)
-    assert points.cpu.values == (20.0, None, 30.0)
-    assert points.cpu.started_at == 0.0
-    assert points.cpu.last == 30.0
-    assert points.gpu.last is None
+def test_charts_have_so_many_points_at_most_and_end_now() -> None:
+    assert steps_of(until=29.0, minutes=0.5) == (10.0, range(3))
+    assert steps_of(until=36_000.0, minutes=30) == (10.0, range(3421, 3601))
+    step_s, steps = steps_of(until=864_005.0, minutes=1440)
+    assert (step_s, len(steps)) == (480.0, MOST_POINTS)
+    assert steps[-1] == 864_005 // 480
 
 
-def test_history_shares_are_of_the_whole_cluster() -> None:
-    samples = [
-        NodeSample("a", 5.0, host="x", memory_used_bytes=1, memory_total_bytes=10),
-        NodeSample("b", 5.0, host="y", memory_used_bytes=9, memory_total_bytes=30),
-        NodeSample("c", 5.0, host="y", memory_used_bytes=9, memory_total_bytes=30),
-    ]
-    assert history(samples, now=5.0, minutes=1, step_s=60.0).memory.values == (25.0,)
+def test_a_step_of_which_nothing_is_known_is_a_gap() -> None:
+    charts = history_of({0: Point(cpu=20.0), 2: Point(cpu=30.0)}, 10.0, range(3))
+    assert charts.cpu.values == (20.0, None, 30.0)
+    assert (charts.cpu.started_at, charts.cpu.step_s) == (0.0, 10.0)
+    assert charts.gpu.values == (None, None, None)

@@ -22,7 +22,7 @@ EXAMPLES = {
     "<any(json, csv, txt):format>": "json",
     "<path:filename>": "vendor/htmx.min.js",
     "<token_id>": "0123456789ab",
-    "<job_key>": "00000001",
+    "<chosen:job_key>": "00000001",
     "<task_id>": "0" * 47 + "1",
     "<actor_id>": "0" * 31 + "1",
     "<node_id>": "0" * 55 + "1",

@@ -356,4 +356,37 @@ def test_dead_actors_that_were_given_up_are_counted_on_the_page(vera: Person, cl
     cluster.with_actor()
     assert "given up" not in vera.page(ACTORS).text
     cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, actors_evicted=1234))
-    assert "1\u202f234 older dead ones given up" in vera.page(ACTORS).text
+    assert "1\u202f234 older ones given up" in vera.page(ACTORS).text
+
+
+@pytest.mark.parametrize("table", ["nodes", "jobs", "workers", "actors", "tasks"])
+def test_where_some_were_given_up_no_number_claims_to_be_all(vera: Person, cluster: BuiltCluster, table: str) -> None:
+    cluster.with_node()
+    job = cluster.with_job()
+    cluster.with_worker()
+    cluster.with_actor(job_id=job.job_id)
+    cluster.with_task(job_id=job.job_id)
+    narrow = {
+        "nodes": "state=ALIVE",
+        "jobs": "status=RUNNING",
+        "workers": "is_alive=true",
+        "actors": "state=ALIVE",
+        "tasks": "state=RUNNING",
+    }
+    path = f"/c/demo/{table}"
+    assert vera.get(f"{path}.json").get_json()["exact"] is True
+    assert "at least" not in vera.page(f"{path}?{narrow[table]}").text
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, **{f"{table}_evicted": 7}))  # type: ignore[arg-type]
+    assert vera.get(f"{path}.json").get_json()["exact"] is False
+    assert "7 older ones given up" in vera.page(path).text
+    assert "at least <b>1</b> of 1 " in vera.page(f"{path}?{narrow[table]}").text
+    if table in ("actors", "tasks"):
+        assert f"at least 1 {table}" in vera.page(f"/c/demo/jobs/{job.job_key}?tab={table}").text
+    if table in ("nodes", "jobs", "actors"):
+        assert "7 older ones given up" in vera.page("/c/demo/").text
+
+
+def test_tasks_of_which_ray_lost_events_are_not_claimed_to_be_all(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, tasks_dropped=1))
+    assert vera.get("/c/demo/tasks.json").get_json()["exact"] is False
+    assert vera.get("/c/demo/actors.json").get_json()["exact"] is True

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from clusterstate.journal import Journal
+from clusterstate.settings import BadSetting, read_settings
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import HOST, PASSWORDS, Person, token_in
 from webapp.csrf import token_fits, token_for
@@ -307,6 +308,39 @@ def test_trusted_peers_are_addresses_networks_and_sockets() -> None:
     ]
     with pytest.raises(ValueError, match="proxy"):
         trusted_peers(["proxy.example"])
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "::ffff:127.0.0.1", "::ffff:127.0.0.0/104"])
+def test_an_address_is_the_same_however_the_socket_spells_it(entry: str) -> None:
+    trusted = trusted_peers([entry])
+    assert trusted("127.0.0.1")
+    assert trusted("::ffff:127.0.0.1")
+    assert trusted("::FFFF:7f00:1")
+    assert not trusted("::ffff:128.0.0.1")
+    assert not trusted("::1")
+
+
+def test_peers_of_a_socket_for_both_families_are_recorded_as_people_write_them(make_app: Callable[..., Flask], users: Journal) -> None:
+    app = make_app(trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
+    for remote, chain, peer in (
+        ("::ffff:127.0.0.1", "::ffff:198.51.100.4, ::ffff:10.1.1.1", "198.51.100.4"),
+        ("::ffff:203.0.113.7", "198.51.100.4", "203.0.113.7"),
+        ("2001:db8::1", "", "2001:db8::1"),
+    ):
+        person = Person(app.test_client())
+        sent = {"name": "vera", "password": PASSWORDS["vera"], "csrf_token": token_in(person.page("/login").text)}
+        headers = {"X-Forwarded-For": chain, "Origin": f"http://{HOST}"}
+        answer = person.open("POST", "/login", headers, data=sent, environ_base={"REMOTE_ADDR": remote})
+        assert answer.status_code == 303
+        record = next(record for record in users.newest_audit_records() if record.action == "sign_in")
+        assert record.detail["peer"] == peer
+
+
+@pytest.mark.parametrize("entry", ["proxy.example", "10.0.0.0/33", "10.0.0", "*", "unix:/run/x"])
+def test_a_proxy_that_is_no_address_stops_the_start_with_a_sentence(entry: str) -> None:
+    with pytest.raises(BadSetting, match=r"RAYDECK_TRUSTED_PROXIES has .* must be an IP address"):
+        read_settings({"RAYDECK_TRUSTED_PROXIES": f"127.0.0.1,{entry}"})
+    assert read_settings({"RAYDECK_TRUSTED_PROXIES": "unix, 10.0.0.1/8,::1"}).trusted_proxies == ("unix", "10.0.0.1/8", "::1")
 
 
 def test_pages_live_below_the_prefix_alone(make_app: Callable[..., Flask], users: Journal, cluster: BuiltCluster) -> None:

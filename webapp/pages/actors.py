@@ -37,19 +37,13 @@ class ActorPage:
 
 def list_actors(scope: Scope) -> Response:
     """Every actor of the session, alive or dead."""
-    return table_response("actors/list.html", ACTORS, table_query(ACTORS), scope, beside=lambda _: {"given_up": _given_up(scope)})
+    return table_response("actors/list.html", ACTORS, table_query(ACTORS), scope)
 
 
 def show_actor(scope: Scope, actor_id: str) -> Response:
     """One actor with its process, wherever it ran."""
     table = narrowed(TASKS)
     return show("actors/detail.html", "actors/_detail.html", scope, SEEN, lambda: _load(scope, actor_id, table))
-
-
-def _given_up(scope: Scope) -> int:
-    """Dead actors that are not in the table any more, for the limit."""
-    report = scope.reader.collector()
-    return report.actors_evicted if report is not None else 0
 
 
 def _load(scope: Scope, actor_id: str, table: NarrowedTable) -> ActorPage:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Response
 
 from clusterstate import model
-from clusterstate.resources import COLLECTOR, METADATA, NODES
+from clusterstate.resources import COLLECTOR, METADATA, NODE_STATS, NODES
 from clusterstate.store.fleet_reader import Fleet, SessionSummary
+from clusterstate.store.reader import SessionReader
 from webapp.parts import parts
 from webapp.scope import Scope
 from webapp.showing import show
@@ -32,8 +33,18 @@ def show_cluster_info(scope: Scope) -> Response:
 
 def _load(scope: Scope, fleet: Fleet) -> ClusterInfoPage:
     return ClusterInfoPage(
-        metadata=scope.reader.metadata(),
+        metadata=_metadata(scope.reader),
         collector=scope.reader.collector(),
         sessions=fleet.sessions(scope.cluster),
         costs=fleet.costs(),
     )
+
+
+def _metadata(reader: SessionReader) -> model.ClusterMetadata | None:
+    """As the GCS told it. It names commit and system where usage statistics are on only: else the head node's collector knows."""
+    found = reader.metadata()
+    heads = sorted(reader.find(NODES, "is_head_node", True), key=lambda node: node.state != "ALIVE")
+    stats: model.NodeStats | None = reader.get(NODE_STATS, heads[0].node_id) if heads else None
+    if found is None or stats is None:
+        return found
+    return replace(found, os=stats.os or found.os, ray_commit=found.ray_commit or stats.ray_commit)

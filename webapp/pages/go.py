@@ -13,12 +13,19 @@ from webapp import background
 from webapp.finding import Findings, Found, find
 from webapp.parts import parts
 from webapp.responses import html, redirect_to
-from webapp.scope import has_page, href
+from webapp.scope import href
 
 MAX_TEXT = 4000
 MAX_CLUSTERS = 20
-LISTS = {"node": "nodes", "job": "jobs", "actor": "actors", "worker": "workers", "placement_group": "placement_groups"}
-ID_ARGUMENT = {"node": "node_id", "job": "job_key", "actor": "actor_id", "worker": "worker_id", "placement_group": "placement_group_id"}
+ID_ARGUMENT = {
+    "node": "node_id",
+    "job": "job_key",
+    "task": "task_id",
+    "actor": "actor_id",
+    "worker": "worker_id",
+    "placement_group": "placement_group_id",
+}
+"""Kind of what was found, which is its page's endpoint → the argument of that page."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def go() -> Response:
         raise BadQuery(f"q is too long; at most {MAX_TEXT} characters are searched.")
     searched, session = _clusters()
     found = background.run(lambda: _search(parts().fleet, searched, session, text)) if text else []
-    matches = [match for cluster, findings in found for one in findings.found if (match := _match(cluster, session, one))]
+    matches = [_match(cluster, session, one) for cluster, findings in found for one in findings.found]
     if len(matches) == 1 and all(findings.is_exact for _, findings in found if findings.found):
         return redirect_to(matches[0].href, 302)
     page = render_template(
@@ -71,10 +78,6 @@ def _search(fleet: Fleet, clusters: list[str], session: str | None, text: str) -
     return found
 
 
-def _match(cluster: str, session: str | None, found: Found) -> Match | None:
-    """None for what no page shows yet."""
+def _match(cluster: str, session: str | None, found: Found) -> Match:
     where = {"cluster": cluster, "session": session, ID_ARGUMENT[found.kind]: found.row_id}
-    for endpoint in (found.kind, LISTS[found.kind]):
-        if has_page(endpoint):
-            return Match(cluster, found.kind, found.label, found.detail, href(endpoint, **where))
-    return None
+    return Match(cluster, found.kind, found.label, found.detail, href(found.kind, **where))

@@ -12,7 +12,7 @@ from clusterstate.query import BadQuery, Condition, NotFound
 from clusterstate.resources import ACTORS, NODE_RESOURCES, NODE_STATS, PROCESSES, TASKS, WORKERS
 from clusterstate.resources import NODES as NODE_ROWS
 from clusterstate.store.reader import SessionReader
-from clusterstate.utilisation import History, history
+from clusterstate.utilisation import History
 from webapp.parts import parts
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
@@ -39,7 +39,6 @@ SEEN_IN_TAB = {"workers": (WORKERS.name,), "actors": (ACTORS.name,), "tasks": (T
 MOST_EXPANDED = 20
 NONE_EXPANDED = "none"
 PROCESSES_SHOWN = 500
-HISTORY_MINUTES = 10.0
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ def show_node(scope: Scope, node_id: str) -> Response:
     tab = chosen_tab(TABS)
     table = narrowed(TAB_TABLES[tab]) if tab in TAB_TABLES else None
     resources = (*SEEN, *SEEN_IN_TAB.get(tab, ()))
-    now = parts().now()
-    return show("nodes/detail.html", "nodes/_detail.html", scope, resources, lambda: _load(scope, node_id, tab, table, now))
+    return show("nodes/detail.html", "nodes/_detail.html", scope, resources, lambda: _load(scope, node_id, tab, table))
 
 
 def _looks(query: TableQuery, look: str) -> tuple[tuple[str, str, bool], ...]:
@@ -141,8 +139,8 @@ def _by_kind(reader: SessionReader, node_id: str) -> list[model.Process]:
     return sorted(found, key=lambda process: (process.kind not in {"WORKER", "DRIVER"}, process.pid))
 
 
-def _load(scope: Scope, node_id: str, tab: str, table: NarrowedTable | None, now: float) -> NodePage:
-    reader = scope.reader
+def _load(scope: Scope, node_id: str, tab: str, table: NarrowedTable | None) -> NodePage:
+    reader, now, minutes = scope.reader, parts().now(), parts().settings.history_minutes
     node: model.Node | None = reader.get(NODE_ROWS, node_id)
     if node is None:
         raise NotFound(f"No node {node_id[:64]!r} is remembered in this session of {scope.cluster}.")
@@ -154,7 +152,7 @@ def _load(scope: Scope, node_id: str, tab: str, table: NarrowedTable | None, now
         resources=reader.get(NODE_RESOURCES, node_id),
         processes=processes,
         holders=[Holder(process, process.used_resources) for process in processes if process.used_resources],
-        history=history(reader.samples(node_id, now - HISTORY_MINUTES * 60), now, HISTORY_MINUTES),
+        history=reader.history(node_id, now, minutes),
         shares_host_with=_same_host(reader, stats),
         tabs=draw_tabs(TABS, tab),
         tab=tab,

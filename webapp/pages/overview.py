@@ -27,7 +27,7 @@ from clusterstate.resources import (
 )
 from clusterstate.store.reader import Freshness, SessionReader
 from clusterstate.task_states import progress
-from clusterstate.utilisation import History, Use, history, use_now
+from clusterstate.utilisation import History, Use, use_now
 from webapp.attention import Attention, find_attention
 from webapp.parts import parts
 from webapp.scope import Scope
@@ -36,7 +36,6 @@ from webapp.showing import show
 SEEN = tuple(r.name for r in (NODES, NODE_STATS, NODE_RESOURCES, JOBS, ACTORS, PLACEMENT_GROUPS, TASKS, STATUS, COLLECTOR, METADATA))
 RECENT_JOBS = 6
 NODES_SHOWN = 10
-HISTORY_MINUTES = 10.0
 NOT_RAYS_OWN = Condition("is_internal", "is", 0)
 
 
@@ -51,6 +50,7 @@ class OverviewPage:
     job_statuses: dict[str, int]
     actor_states: dict[str, int]
     placement_group_states: dict[str, int]
+    given_up: dict[str, int]  # resource → rows that had ended and are not remembered any more
     progress: dict[str, int]  # attempts of tasks by segment of the bar; empty when none is known
     attention: list[Attention]
     use: Use
@@ -61,11 +61,11 @@ class OverviewPage:
 
 def show_overview(scope: Scope) -> Response:
     """The first page of a cluster."""
-    now = parts().now()
-    return show("overview/index.html", "overview/_index.html", scope, (*SEEN, "samples"), lambda: _load(scope, now))
+    now, minutes = parts().now(), parts().settings.history_minutes
+    return show("overview/index.html", "overview/_index.html", scope, (*SEEN, "samples"), lambda: _load(scope, now, minutes))
 
 
-def _load(scope: Scope, now: float) -> OverviewPage:
+def _load(scope: Scope, now: float, minutes: int) -> OverviewPage:
     reader = scope.reader
     stats = _live_stats(reader)
     return OverviewPage(
@@ -77,9 +77,10 @@ def _load(scope: Scope, now: float) -> OverviewPage:
         actor_states=reader.counts(ACTOR_VIEW, "state"),
         placement_group_states=reader.counts(GROUP_VIEW, "state"),
         progress=progress(tasks) if (tasks := reader.counts(TASK_VIEW, "state")) else {},
+        given_up={resource.name: reader.given_up(resource) for resource in (NODES, JOBS, ACTORS)},
         attention=find_attention(reader, stats, _freshness(scope, now), now),
         use=use_now(stats),
-        history=history(reader.samples(None, now - HISTORY_MINUTES * 60), now, HISTORY_MINUTES),
+        history=reader.history(None, now, minutes),
         recent_jobs=_recent_jobs(reader, now),
         nodes=_nodes(reader, now),
     )

@@ -18,7 +18,7 @@ from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import show
 from webapp.tables.tasks import TASKS
-from webapp.tabs import Tab
+from webapp.tabs import Tab, of_this_page
 
 SEEN = (TASK_ROWS.name, JOBS.name, ACTORS.name, NODES.name)
 CHILDREN_SHOWN = 50
@@ -32,7 +32,6 @@ class Source:
     word: str | None  # poll, push; None: not known yet
     interval_s: float | None
     dropped: int  # attempts of which Ray itself lost something
-    evicted: int  # that ended and were given up for the limit
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ def source_of(reader: SessionReader) -> Source:
     """What the collector says of the tasks that it knows."""
     report = reader.collector()
     if report is None:
-        return Source(None, None, 0, 0)
+        return Source(None, None, 0)
     found = next((one for one in report.sources if one.resource == TASK_ROWS.name), None)
-    return Source(found.source if found else None, found.interval_s if found else None, report.tasks_dropped, report.tasks_evicted)
+    return Source(found.source if found else None, found.interval_s if found else None, report.tasks_dropped)
 
 
 def _load(scope: Scope, task_id: str, chosen: int | None) -> TaskPage:
@@ -105,7 +104,7 @@ def _load(scope: Scope, task_id: str, chosen: int | None) -> TaskPage:
     return TaskPage(
         task=task,
         attempts=tuple(
-            Tab(str(number), f"Attempt {number}", "?" if number == last else f"?attempt={number}", number == task.attempt_number)
+            Tab(str(number), f"Attempt {number}", of_this_page(attempt=None if number == last else number), number == task.attempt_number)
             for number in known
         ),
         steps=_steps(task),

@@ -17,6 +17,7 @@ ACTORS = Table(
     counter="state",
     default_sort="-start_time_ms",
     empty="No actor has been created in this session. An actor is made by calling .remote() on a class decorated with @ray.remote.",
+    kept="RAYDECK_MAX_DEAD_ACTORS",
     columns=(
         Column("actor_id", "Actor", cell="actor_link", filter="id", searched=True, alias=("actor", "id")),
         Column("class_name", "Class", cell="code", sort="asc", filter="text", searched=True, alias=("class",)),
@@ -47,6 +48,9 @@ ACTORS = Table(
             carry=("memory_total_bytes", "uss_bytes"),
             alias=("memory",),
             help="Resident memory of its process, with mapped object store pages: rows do not add up. Beside it the node's total.",
+        ),
+        Column(
+            "memory_total_bytes", "Total memory", cell="bytes", sort="desc", numeric=True, hidden=True, help="Of its node, while it lives."
         ),
         Column("gpu_utilization_percent", "GPU", cell="gpu_use", sort="desc", numeric=True, carry=("gpu_slots",), hidden=True),
         Column("gpu_memory_bytes", "GRAM", cell="bytes", sort="desc", numeric=True, carry=("gpus",), hidden=True),

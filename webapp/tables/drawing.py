@@ -73,16 +73,15 @@ class TableView:
     total: int
     matching: int
     matching_is_exact: bool
+    given_up: int  # rows that had ended and are not remembered any more
     counts: tuple[Counter, ...]
     q: str
-    sort: str
     limit: int
     is_filtered: bool
     next_href: str | None
     previous_href: str | None
     first_href: str | None
     reset_href: str
-    self_href: str
     formats: dict[str, str]
     list_href: str  # the same rows on the table's own page, where they can be filtered
     empty: str
@@ -119,16 +118,15 @@ def draw(query: TableQuery, page: Page, reader: SessionReader, path: str, always
         total=page.total,
         matching=page.matching,
         matching_is_exact=page.matching_is_exact,
+        given_up=reader.given_up(table.view.base),
         counts=_counters(query, counts),
         q=query.q,
-        sort=query.sort,
         limit=query.limit,
         is_filtered=query.is_filtered,
         next_href=query.href(after=page.after.as_text()) if page.after else None,
         previous_href=query.href(before=page.before.as_text()) if page.before else None,
         first_href=query.href() if query.after or query.before else None,
         reset_href="?" + urlencode(query.kept),
-        self_href=query.href(after=query.after.as_text() if query.after else None, before=query.before.as_text() if query.before else None),
         formats=_formats(query, path, always),
         list_href=path + _arguments_of_the_list(query, always),
         empty="No row matches these filters." if query.is_filtered else table.empty,
@@ -197,7 +195,8 @@ def _formats(query: TableQuery, path: str, always: Sequence[Condition]) -> dict[
 def _arguments_of_the_list(query: TableQuery, always: Sequence[Condition]) -> str:
     """The query string that asks the whole table for these rows."""
     narrowed = {condition.column: condition.value for condition in always if condition.operator == "is"}
-    return query.narrowed(kept={}).href(**narrowed, limit=None)
+    kept = {name: value for name, value in query.kept.items() if name == "theme"}
+    return query.narrowed(kept=kept).href(**narrowed, limit=None)
 
 
 def _hidden(query: TableQuery) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from flask import request
 from markupsafe import Markup
 
 from webapp.htmx import headers_of
-from webapp.preferences import preferences
+from webapp.preferences import preferences, url_theme
 from webapp.scope import current_scope
 from webapp.tables.column import Column
 from webapp.tables.drawing import ColumnView
@@ -73,7 +73,7 @@ def _seen_as(columns: Sequence[Column | ColumnView]) -> list[Any]:
     """What a row's HTML depends on besides the row."""
     scope = current_scope()
     place = [request.script_root, scope.cluster, scope.session] if scope else [request.script_root]
-    return [*place, preferences().time_zone, [(column.key, column.cell, column.label, column.numeric) for column in columns]]
+    return [*place, preferences().time_zone, url_theme(), [(column.key, column.cell, column.label, column.numeric) for column in columns]]
 
 
 def _running(columns: Sequence[Column | ColumnView]) -> dict[str, None]:

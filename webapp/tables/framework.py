@@ -34,6 +34,7 @@ class Table:
     endpoint: str  # of the page that shows the whole table
     counter: str | None = None  # the column whose values are counted above the table
     empty: str = "There is nothing here yet."
+    kept: str | None = None  # the setting that says how many that ended are kept
 
     def column(self, key: str) -> Column:
         """The column of this name or alias. Raises BadQuery."""
@@ -47,6 +48,8 @@ class Table:
         given = _lists(args)
         kept = {name: given.pop(name)[-1] for name in keep if name in given}
         own = {name: _only(name, given.pop(name)) for name in OWN_ARGUMENTS if name in given}
+        if export and own.get("before"):
+            raise BadQuery("before is for pages on a screen. An answer for programs goes on with after, as its link to the next one does.")
         sort = own.get("sort") or self.default_sort
         self._check_sort(sort)
         return TableQuery(

@@ -17,6 +17,7 @@ JOBS = Table(
     counter="status",
     default_sort="-start_time_ms",
     empty="No job has run in this session. Submit one with `ray job submit`, or start a driver that calls ray.init().",
+    kept="RAYDECK_MAX_FINISHED_JOBS",
     columns=(
         Column("job_key", "Key", cell="", help="The submission id, else the job id."),
         Column("job_id", "Job", cell="job_link", sort="asc", filter="id", searched=True, alias=("job", "id"), carry=("job_key", "type")),

@@ -15,6 +15,7 @@ NODES = Table(
     counter="state",
     default_sort="-is_head_node",
     empty="No node has registered with the GCS yet.",
+    kept="RAYDECK_MAX_DEAD_NODES",
     columns=(
         Column(
             "hostname",

@@ -19,6 +19,7 @@ TASKS = Table(
     counter="state",
     default_sort="-creation_time_ms",
     empty="No task is known in this session. A task is made by calling .remote() on a function decorated with @ray.remote.",
+    kept="RAYDECK_MAX_TASKS",
     columns=(
         Column("task_id", "Task", cell="task_link", filter="id", searched=True, alias=("task", "id"), carry=("attempt_number",)),
         Column("name", "Name", cell="code", sort="asc", filter="text", searched=True),

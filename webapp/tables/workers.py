@@ -15,6 +15,7 @@ WORKERS = Table(
     counter="is_alive",
     default_sort="-start_time_ms",
     empty="No worker process has started yet.",
+    kept="RAYDECK_MAX_DEAD_WORKERS",
     columns=(
         Column(
             "title",
