@@ -139,6 +139,7 @@ class Page:
     after: Cursor | None  # of the next page, None at the end
     before: Cursor | None  # of the previous page, None at the start
     is_cut: bool = False  # a part of the page: others follow
+    given_up: int = 0  # rows of the whole table that had ended and are not remembered any more
 
 
 OPERATORS = {

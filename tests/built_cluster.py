@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import redis
 
@@ -41,6 +41,9 @@ CLUSTER_RESOURCES = (NODES, NODE_RESOURCES, WORKERS, JOBS, ACTORS, TASKS, PLACEM
 class BuiltCluster:
     """A cluster called `demo` (or as named) in one session, whose rows the test adds. Each addition can be read at once."""
 
+    opened: ClassVar[list[BuiltCluster]] = []
+    """By the test that runs now; closed at its end."""
+
     def __init__(self, client: redis.Redis, settings: Settings, name: str = "demo", session: str = "session_1") -> None:
         self.name = name
         self.session = session
@@ -52,6 +55,7 @@ class BuiltCluster:
         self._redis = client
         self._numbers = itertools.count(1)
         self.projection = Projection(client, self.path, name, session, 1800)
+        self.opened.append(self)
         self.projection.catch_up()
         self.refresh()
 

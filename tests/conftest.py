@@ -41,6 +41,13 @@ def _is_here(host: str) -> bool:
     return host in {"", "localhost", "::1", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - compared, not bound
 
 
+@pytest.fixture(autouse=True)
+def _close_built_clusters() -> Iterator[None]:
+    yield
+    while BuiltCluster.opened:
+        BuiltCluster.opened.pop().projection.close()
+
+
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """An empty folder (0700) whose path is short enough for unix sockets, which pytest's tmp_path is not."""

@@ -35,10 +35,10 @@ class Attention:
 
 
 def find_attention(reader: SessionReader, stats: Sequence[model.NodeStats], freshness: Freshness, now: float) -> list[Attention]:
-    """Everything that needs somebody now or did within the last hour."""
+    """Everything that needs somebody now or did within the last hour. `now` of an ended session is its end."""
     recently = int(now - RECENT_S) // 10 * 10_000  # in steps, so that what is counted once serves for a while
     found: list[Attention] = []
-    for part in (_source(reader), _nodes(reader, freshness, recently), _hosts(stats), _work(reader, recently)):
+    for part in (_source(reader), _nodes(reader, freshness, recently), _hosts(stats), _work(reader, freshness, recently)):
         try:
             found += part
         except DeadlinePassed:
@@ -59,7 +59,7 @@ def _source(reader: SessionReader) -> Iterator[Attention]:
 def _nodes(reader: SessionReader, freshness: Freshness, recently: int) -> Iterator[Attention]:
     died = _count(reader, NODES, Condition("state", "is", "DEAD"), Condition("end_time_ms", "ge", recently))
     if died:
-        yield Attention(BAD, f"{_many(died, 'node')} died within the last hour.", "nodes", {"state": "DEAD"})
+        yield Attention(BAD, f"{_many(died, 'node')} died {_recently(freshness)}.", "nodes", {"state": "DEAD"})
     if freshness.partial:
         silent = len(freshness.partial)
         yield Attention(NOTE, f"{_many(silent, 'node')} cannot be measured: {freshness.partial[0].reason}.", "nodes")
@@ -79,17 +79,17 @@ def _hosts(stats: Sequence[model.NodeStats]) -> Iterator[Attention]:
             yield Attention(WARNING, f"The {name} of {named}{more} is over {ALMOST_FULL_PERCENT:.0f} % full.", "nodes")
 
 
-def _work(reader: SessionReader, recently: int) -> Iterator[Attention]:
+def _work(reader: SessionReader, freshness: Freshness, recently: int) -> Iterator[Attention]:
     failed = _count(reader, JOBS, Condition("status", "is", "FAILED"), Condition("end_time_ms", "ge", recently))
     if failed:
-        yield Attention(BAD, f"{_many(failed, 'job')} failed within the last hour.", "jobs", {"status": "FAILED"})
+        yield Attention(BAD, f"{_many(failed, 'job')} failed {_recently(freshness)}.", "jobs", {"status": "FAILED"})
     causes = [cause for cause in reader.counts(ACTORS, "death_cause", limit=MOST_CAUSES) if cause is not None and not _was_meant(cause)]
     dead = _count(reader, ACTORS, Condition("death_cause", "unknown"), Condition("end_time_ms", "ge", recently))
     if causes:
         crashed = AnyOf(tuple(Condition("death_cause", "is", cause) for cause in causes))
         dead += _count(reader, ACTORS, crashed, Condition("end_time_ms", "ge", recently))
     if dead:
-        yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error within the last hour.", "actors", {"state": "DEAD"})
+        yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error {_recently(freshness)}.", "actors", {"state": "DEAD"})
     restarting = _count(reader, ACTORS, Condition("state", "is", "RESTARTING"))
     if restarting:
         words = "is restarting" if restarting == 1 else "are restarting"
@@ -112,6 +112,10 @@ def _waiting(reader: SessionReader) -> Iterator[Attention]:
         if total > told:
             more = "more " if told else ""
             yield Attention(level, f"{_many(total - told, more + noun)} {_wait(total - told)} to be placed.", endpoint, {"state": state})
+
+
+def _recently(freshness: Freshness) -> str:
+    return "in the last hour of the session" if freshness.is_past else "within the last hour"
 
 
 def _wait(count: int) -> str:

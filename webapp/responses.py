@@ -118,7 +118,8 @@ def table_response(
         return {"view": draw(asked, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
     path = href(table.endpoint, theme=None)
-    return page_response(template, fragment, state.tag_parts(now), load, query.is_long, table=table, **context)
+    tag = (*state.tag_parts(now), scope.reader.given_up(table.view.base))
+    return page_response(template, fragment, tag, load, query.is_long, table=table, **context)
 
 
 def _export(wanted: str, query: TableQuery, scope: Scope, state: ScopeState, always: Sequence[Condition], now: float) -> Response:
@@ -159,6 +160,7 @@ def about_rows(page: Page, following: str | None, fresh: Freshness) -> dict[str,
     return {
         "total": page.total,
         "matching": page.matching,
+        "given_up": page.given_up,
         "next": following,
         **freshness_answer(fresh),
         "exact": fresh.exact and page.matching_is_exact,

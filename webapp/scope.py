@@ -17,7 +17,7 @@ BY_NODES = frozenset({NODE_STATS.name, PROCESSES.name, "samples"})
 """What node collectors write; the rest comes from the cluster collector."""
 
 
-PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+PLAIN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 """Stands in a URL as it is."""
 STAND_IN = "an-id"
 PLACE = frozenset({"cluster", "session", "filename"})

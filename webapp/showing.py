@@ -25,7 +25,7 @@ def show(template: str, fragment: str, scope: Scope, resources: Sequence[str], l
     def loaded() -> Mapping[str, Any]:
         return {"page": load(), "freshness": state.freshness}
 
-    return page_response(template, fragment, state.tag_parts(now), loaded, now_ms=int(now * 1000), **context)
+    return page_response(template, fragment, state.tag_parts(now), loaded, now_ms=int(scope.reader.moment(now) * 1000), **context)
 
 
 @dataclass(frozen=True)

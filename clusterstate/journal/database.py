@@ -34,8 +34,12 @@ class Database:
         self._inherited: list[deque[sqlite3.Connection]] = []
         self._pid = os.getpid()
         _create_private_file(path)
-        with self._connection() as connection:
-            _migrate(connection)
+        try:
+            with self._connection() as connection:
+                _migrate(connection)
+        except BaseException:
+            self.close()
+            raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -32,11 +32,15 @@ class Index:
         """
         self.path = path
         self._db = sqlite3.connect(path, isolation_level=None)
-        for pragma in IN_BULK if in_bulk else FOLLOWING:
-            self._db.execute(f"PRAGMA {pragma}")
-        self.begin()  # one transaction: each definition on its own would cost a write of the schema
-        schema.create(self._db)
-        self.commit()
+        try:
+            for pragma in IN_BULK if in_bulk else FOLLOWING:
+                self._db.execute(f"PRAGMA {pragma}")
+            self.begin()  # one transaction: each definition on its own would cost a write of the schema
+            schema.create(self._db)
+            self.commit()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         self._db.close()

@@ -116,16 +116,26 @@ class SessionReader:
         sources = [part for resource, source in heard.sources if resource in wanted for part in source.split("+")]
         return Freshness(as_of, age, stale, partial, "+".join(dict.fromkeys(sources)) or None, exact)
 
+    def moment(self, now: float) -> float:
+        """What is now in this session: when it ended, once it has. What still ran then has lasted until then."""
+        ended_ms = self._heard().ended_ms
+        return now if ended_ms is None else ended_ms / 1000
+
     def given_up(self, resource: Resource) -> int:
         """How many rows that had ended are not here any more, for the limit."""
         return self._heard().given_up.get(resource.name, 0)
 
     def get(self, resource: Resource, row_id: str) -> Any | None:
         """The row with this id."""
-        names = ", ".join(column.name for column in columns_of(resource.row))
-        found = ask(self.path, f"SELECT {names} FROM {resource.name} WHERE row_hash = ?", (row_hash(row_id),))  # noqa: S608 - declared names
-        row = decode_row(resource.row, found[0]) if found else None
+        row = self.hashed(resource, row_hash(row_id))
         return row if row is None or resource.key is None or getattr(row, resource.key) == row_id else None
+
+    def hashed(self, resource: Resource, key: int) -> Any | None:
+        """The row whose id has this `row_hash`, of 63 bits."""
+        names = ", ".join(column.name for column in columns_of(resource.row))
+        sql = f"SELECT {names} FROM {resource.name} WHERE row_hash = ?"  # noqa: S608 - declared names
+        found = ask(self.path, sql, (key,))
+        return decode_row(resource.row, found[0]) if found else None
 
     def find(self, resource: Resource, column: str, value: Any, limit: int = 100) -> list[Any]:
         """Rows whose column has this value."""
@@ -187,12 +197,13 @@ class SessionReader:
         Only the last part is not `is_cut`, and its cursors are those of the whole page. Cannot read backwards in parts.
         """
         cursor = selection.before or selection.after
-        now_ms = cursor.now_ms if cursor else int(now * 1000)
+        now_ms = cursor.now_ms if cursor else int(self.moment(now) * 1000)
         total, exact = self._counted(view, selection.always)
         matching = total
         if selection.where:
             matching, exact = self._matching(view, selection)
         few_match = exact and self._few_match(view, selection, matching, total)
+        given_up = self.given_up(view.base)
         is_cut = True
         while is_cut:
             rows = [] if few_match and not matching else self._rows(view, selection, now_ms, few_match=few_match, most=most)
@@ -202,7 +213,9 @@ class SessionReader:
             is_cut = is_cut and len(part.rows) < selection.limit
             if not exact:
                 matching = max(matching, len(part.rows))
-            yield dataclasses.replace(part, total=max(total, matching), matching=matching, matching_is_exact=exact, is_cut=is_cut)
+            yield dataclasses.replace(
+                part, total=max(total, matching), matching=matching, matching_is_exact=exact, is_cut=is_cut, given_up=given_up
+            )
             selection = dataclasses.replace(selection, after=part.after, limit=selection.limit - len(part.rows))
 
     def history(self, node_id: str | None, now: float, minutes: float) -> History:
@@ -210,11 +223,11 @@ class SessionReader:
 
         Those of a cluster may lack old points at first: what takes too long is added up with the next calls.
         """
-        ended_ms = self._heard().ended_ms
-        step_s, steps = steps_of(now if ended_ms is None else ended_ms / 1000, minutes)
+        until = self.moment(now)
+        step_s, steps = steps_of(until, minutes)
         if node_id is not None:
             return history_of(node_points(self.path, node_id, steps, step_s, self._deadline()), step_s, steps)
-        deadline = self._deadline(OLD_POINTS_MAY_TAKE if ended_ms is None else ROWS_MAY_TAKE)
+        deadline = self._deadline(OLD_POINTS_MAY_TAKE if until == now else ROWS_MAY_TAKE)
         return history_of(cluster_points(self.path, steps, step_s, deadline), step_s, steps)
 
     def _rows(self, view: View, selection: Selection, now_ms: int, *, few_match: bool, most: int | None = None) -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 const SIZES = [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]];
 const TICK_MS = 1000;
 const skewMs = Date.now() - Number(document.body.dataset.now || Date.now()); // this clock, ahead of the server's
+const endedMs = Number(document.body.dataset.ended || 0); // the session is over: what ran then has lasted until then
 const zoned = document.body.dataset.zone === "browser" ? new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" }) : null;
 
 function duration(ms) {
@@ -18,7 +19,7 @@ function put(element, text) {
 }
 
 function draw(within) {
-  const now = Date.now() - skewMs;
+  const now = endedMs || Date.now() - skewMs;
   for (const element of within.querySelectorAll("[data-since]")) put(element, duration(now - Number(element.dataset.since)));
   if (!zoned) return;
   for (const element of within.querySelectorAll("time[datetime]")) {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.architecture.repository import PACKAGES, ROOT, imported, modules, tree
+from tests.architecture.repository import PACKAGES, ROOT, imported, modules, read, tree
 
 
 def test_every_import_contract_is_kept() -> None:
@@ -45,3 +45,10 @@ def test_every_module_says_what_it_answers_for() -> None:
 
 def _docstring(path: Path) -> bool:
     return not tree(path).body or bool(ast.get_docstring(tree(path)))
+
+
+def test_sqlite_is_opened_in_the_store_the_journal_and_the_backup_alone() -> None:
+    opening = [str(path) for path in modules("clusterstate", "workers", "webapp") if "sqlite3.connect(" in read(path)]
+    allowed = ("clusterstate/store/", "clusterstate/journal/", "clusterstate/backup.py")
+    assert opening
+    assert [path for path in opening if not path.startswith(allowed)] == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from clusterstate.journal import BadAccount, Journal, JournalTooNew, JournalUnavailable, User, role_is_enough
+from tests.open_files import open_files
 
 NOW = 1_800_000_000.0
 PASSWORD = "correct horse battery"
@@ -267,8 +268,11 @@ def test_a_journal_of_a_newer_raydeck_is_refused(journal: Journal) -> None:
     with sqlite3.connect(journal.path) as connection:
         connection.execute("PRAGMA user_version=1000")
     connection.close()
-    with pytest.raises(JournalTooNew, match="1000"):
+    journal.close()
+    with pytest.raises(JournalTooNew, match="1000") as refused:
         Journal(journal.path)
+    assert refused.tb, "whoever looks at the error does not keep the file open"
+    assert open_files(journal.path) == []
 
 
 def test_a_journal_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:

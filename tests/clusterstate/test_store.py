@@ -22,6 +22,7 @@ from clusterstate.store.projection import Projection
 from clusterstate.store.schema import bring_up_to_date
 from clusterstate.store.writer import LeaseLost, SessionWriter, current_session
 from tests.built_cluster import BuiltCluster
+from tests.open_files import open_files
 
 ODD_TEXTS = ["", "ab", "AB", "abc", "<b>", "x" * 100_000, "\u202e\x1b[31m\x00", "naïve 日本"]
 
@@ -282,5 +283,8 @@ def test_a_session_that_an_older_raydeck_sealed_is_read_with_the_defaults_of_wha
 def test_the_index_of_a_newer_raydeck_is_left_to_it(cluster: BuiltCluster) -> None:
     with closing(sqlite3.connect(cluster.path, isolation_level=None)) as db:
         db.execute("UPDATE meta SET value = '999' WHERE name = 'schema'")
-    with pytest.raises(sqlite3.DatabaseError, match="999"):
+    cluster.projection.close()
+    with pytest.raises(sqlite3.DatabaseError, match="999") as refused:
         Index(cluster.path)
+    assert refused.tb, "whoever looks at the error does not keep the file open"
+    assert open_files(cluster.path) == []

@@ -61,7 +61,7 @@ TEXTS: tuple[Hostile, ...] = (
     Hostile("csv-at", '@SUM(1+1)*cmd,"quoted",\r\n-2+3'),
     Hostile("ansi", "\x1b[31;1mred\x1b[0m\x1b[2J\x1b[H"),
     Hostile("osc", "\x1b]0;title\x07\x1b]8;;http://192.0.2.1/\x1b\\link\x1b]8;;\x1b\\\x1b]52;c;cHduZWQ=\x07"),
-    Hostile("crlf-header", "x\r\nSet-Cookie: session=1\r\n\r\n<html>"),
+    Hostile("crlf-header", "x\r\nX-Injected: 1\r\n\r\n<html>"),
     Hostile("path", "../../../../etc/passwd\x00.db"),
     # characters
     Hostile("nul", "a\x00b"),

@@ -165,7 +165,7 @@ def test_json_says_how_many_how_old_and_what_is_missing(vera: Person, cluster: B
 
     body = vera.get(f"{ACTORS}.json?state=ALIVE&limit=2").get_json()
 
-    assert set(body) == {"rows", "total", "matching", "next", "as_of", "age_s", "stale", "partial", "source", "exact"}
+    assert set(body) == {"rows", "total", "matching", "given_up", "next", "as_of", "age_s", "stale", "partial", "source", "exact"}
     assert (body["total"], body["matching"], len(body["rows"]), body["exact"], body["stale"]) == (4, 3, 2, True, False)
     assert body["partial"] == [{"node": node.node_id, "reason": "no node collector runs there", "since": None}]
     following = vera.get(body["next"]).get_json()
@@ -359,6 +359,12 @@ def test_dead_actors_that_were_given_up_are_counted_on_the_page(vera: Person, cl
     assert "1\u202f234 older ones given up" in vera.page(ACTORS).text
 
 
+def told(person: Person, path: str, arguments: str = "") -> tuple[bool, int]:
+    """What a table's JSON says of rows that are not there: exact, given_up."""
+    answer = person.get(f"{path}.json{arguments}").get_json()
+    return answer["exact"], answer["given_up"]
+
+
 @pytest.mark.parametrize("table", ["nodes", "jobs", "workers", "actors", "tasks"])
 def test_where_some_were_given_up_no_number_claims_to_be_all(vera: Person, cluster: BuiltCluster, table: str) -> None:
     cluster.with_node()
@@ -374,16 +380,26 @@ def test_where_some_were_given_up_no_number_claims_to_be_all(vera: Person, clust
         "tasks": "state=RUNNING",
     }
     path = f"/c/demo/{table}"
-    assert vera.get(f"{path}.json").get_json()["exact"] is True
+    assert told(vera, path) == (True, 0)
     assert "at least" not in vera.page(f"{path}?{narrow[table]}").text
     cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, **{f"{table}_evicted": 7}))  # type: ignore[arg-type]
-    assert vera.get(f"{path}.json").get_json()["exact"] is False
+    assert told(vera, path) == (False, 7)
+    assert told(vera, path, "?limit=1&" + narrow[table]) == (False, 7)
     assert "7 older ones given up" in vera.page(path).text
     assert "at least <b>1</b> of 1 " in vera.page(f"{path}?{narrow[table]}").text
     if table in ("actors", "tasks"):
         assert f"at least 1 {table}" in vera.page(f"/c/demo/jobs/{job.job_key}?tab={table}").text
     if table in ("nodes", "jobs", "actors"):
         assert "7 older ones given up" in vera.page("/c/demo/").text
+
+
+def test_a_poll_hears_that_more_were_given_up(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_actor()
+    for number in (1, 2):
+        cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, actors_evicted=number))
+        shown = vera.fragment(ACTORS)
+        assert f"{number} older ones given up" in shown.text
+        assert vera.fragment(ACTORS, {"HX-PTag": shown.headers["HX-PTag"]}).status_code == 304
 
 
 def test_tasks_of_which_ray_lost_events_are_not_claimed_to_be_all(vera: Person, cluster: BuiltCluster) -> None:

@@ -9,6 +9,7 @@ import pytest
 from clusterstate import model
 from clusterstate.resources import COLLECTOR, NODE_STATS
 from tests.built_cluster import BuiltCluster
+from tests.webapp.conftest import Person
 from webapp.attention import find_attention
 
 NOW = time.time()
@@ -32,6 +33,13 @@ def test_a_healthy_cluster_needs_nobody(cluster: BuiltCluster) -> None:
 def test_only_actors_that_were_not_meant_to_die_are_told(cluster: BuiltCluster, cause: str | None, told: bool) -> None:
     cluster.with_actor(state="DEAD", death_cause=cause, end_time_ms=NOW_MS)
     assert ("1 actor died of an error" in said(cluster)) is told
+
+
+def test_the_last_hour_of_an_ended_session_is_before_its_end(cluster: BuiltCluster, vera: Person) -> None:
+    ended = NOW - 86_400
+    cluster.with_job(status="FAILED", end_time_ms=int(ended * 1000) - 60_000)
+    cluster.end(ended)
+    assert "1 job failed in the last hour of the session." in vera.page("/c/demo/s/session_1/").text
 
 
 def test_old_failures_are_left_to_the_lists(cluster: BuiltCluster) -> None:

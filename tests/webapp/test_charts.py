@@ -34,3 +34,15 @@ def test_charts_are_as_long_as_history_minutes_says(make_app: Callable[..., Flas
             chart = page.split(f'aria-label="CPU over the last {minutes} m"')[1].split("</svg>")[0]
             assert chart.count("<polyline") == points, (path, minutes)
         assert f"the last {minutes} m" in person.page("/c/demo/").text
+
+
+def test_what_ran_when_its_session_ended_has_lasted_until_then(vera: Person, cluster: BuiltCluster) -> None:
+    ended = time.time() - 86_400
+    job = cluster.with_job(start_time_ms=int((ended - 90) * 1000))
+    actor = cluster.with_actor(start_time_ms=int((ended - 90) * 1000))
+    cluster.end(ended)
+    for path in ("", "jobs", f"jobs/{job.job_key}", "actors", f"actors/{actor.actor_id}"):
+        page = vera.page(f"/c/demo/s/session_1/{path}").text
+        assert "1 m 30 s" in page, path
+        assert f'data-ended="{int(ended * 1000)}"' in page, path
+    assert vera.get("/c/demo/s/session_1/jobs.json").get_json()["rows"][0]["duration_ms"] == 90_000

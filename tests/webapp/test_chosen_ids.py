@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
 import pytest
+from flask import Flask
 
+from clusterstate.journal import Journal
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.test_every_page import Elements
@@ -32,15 +35,20 @@ ODD_IDS = (
     "<b>\"'{{7*7}}",
     "actors.json",
     "s",
+    "~~0123456789abcdef",
+    "x" * 9000,
+    "界" * 900,
+    "/" * 800,
 )
-"""With what browsers, servers and proxies take for something else."""
+"""With what browsers, servers and proxies take for something else, and what is too long for them."""
+LONGEST_LINK = 1200
 
 
-def links_to_jobs(page: str) -> list[str]:
+def links_to_jobs(page: str, prefix: str = "") -> list[str]:
     return [
         attributes["href"]
         for tag, attributes in Elements(page).found
-        if tag == "a" and attributes.get("href", "").startswith("/c/demo/jobs/") and "progress" not in attributes["href"]
+        if tag == "a" and attributes.get("href", "").startswith(f"{prefix}/c/demo/jobs/") and "progress" not in attributes["href"]
     ]
 
 
@@ -64,6 +72,7 @@ def test_every_link_to_a_job_opens_its_page(vera: Person, cluster: BuiltCluster,
         assert as_browsers_see(link).endswith(path.replace("%2e", ".")), link
         assert unquote(path).count("/") == 4, link
         assert unquote(unquote(path)) == unquote(path), link
+        assert len(link) < LONGEST_LINK
         answer = vera.page(link)
         assert answer.status_code == 200, link
         assert "the right one" in vera.page(path).text, link
@@ -71,6 +80,34 @@ def test_every_link_to_a_job_opens_its_page(vera: Person, cluster: BuiltCluster,
 
 
 @pytest.mark.parametrize("submission_id", ODD_IDS)
+def test_links_below_a_path_prefix_lead_there_too(
+    make_app: Callable[..., Flask], users: Journal, cluster: BuiltCluster, submission_id: str
+) -> None:
+    below = Person(make_app(url_prefix="/ray/x").test_client(), prefix="/ray/x").sign_in("vera")
+    cluster.with_job(submission_id=submission_id, type="SUBMISSION", entrypoint="the right one", job_id=None)
+    links = {link for path in ("/c/demo/jobs", "/c/demo/") for link in links_to_jobs(below.page(path).text, below.prefix)}
+    assert links
+    for link in links:
+        path = link.removeprefix(below.prefix)
+        assert "the right one" in below.page(path).text, link
+        assert "the right one" in below.page(path.replace("/c/demo/", "/c/demo/s/session_1/")).text, link
+
+
+def test_a_submission_called_like_the_driver_of_another_job_has_its_own_page(vera: Person, cluster: BuiltCluster) -> None:
+    driver = cluster.with_job(entrypoint="the driver")
+    key = f"submission:{driver.job_id}"
+    cluster.with_job(job_key=key, submission_id=driver.job_id, type="SUBMISSION", entrypoint="the submission")
+    [link] = [link for link in links_to_jobs(vera.page("/c/demo/jobs").text) if "submission" in link]
+    assert "the submission" in vera.page(link).text
+    assert "the driver" in vera.page(f"/c/demo/jobs/{driver.job_id}").text
+
+
+def test_a_hash_of_nothing_is_not_found(vera: Person, cluster: BuiltCluster) -> None:
+    for name in ("~~0123456789abcdef", "~~7fffffffffffffff", "~~ffffffffffffffff"):
+        assert vera.page(f"/c/demo/jobs/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("submission_id", [odd for odd in ODD_IDS if len(odd) < 1000])
 def test_programs_find_the_job_too(viewers_program: Person, cluster: BuiltCluster, submission_id: str) -> None:
     cluster.with_job(submission_id=submission_id, type="SUBMISSION")
     cluster.with_job(submission_id="other", type="SUBMISSION")
@@ -78,7 +115,7 @@ def test_programs_find_the_job_too(viewers_program: Person, cluster: BuiltCluste
     assert [row["submission_id"] for row in answer.get_json()["rows"]] == [submission_id]
 
 
-@pytest.mark.parametrize("submission_id", [odd for odd in ODD_IDS if odd == odd.strip() and odd.isprintable()])
+@pytest.mark.parametrize("submission_id", [odd for odd in ODD_IDS if odd == odd.strip() and odd.isprintable() and len(odd) < 1000])
 def test_going_to_it_by_its_id_leads_to_its_page(vera: Person, cluster: BuiltCluster, submission_id: str) -> None:
     cluster.with_job(submission_id=submission_id, type="SUBMISSION", entrypoint="the right one")
     answer = vera.page("/go?" + urlencode({"q": submission_id}))

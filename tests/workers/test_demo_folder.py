@@ -47,6 +47,34 @@ def test_a_process_that_writes_below_the_folder_is_swept_and_one_that_reads_is_n
     writer.communicate()
 
 
+def test_a_shell_beside_a_job_is_swept_and_a_users_driver_is_not(folder: Path) -> None:
+    prepare_folder(folder)
+    ours, joined = (
+        subprocess.Popen(["sleep", "60"], start_new_session=True, cwd="/", env={"PATH": "/usr/bin:/bin", **variables})
+        for variables in (demo_environment(folder, False, {}), {"HOME": "/root", **joining_environment(folder, False)})
+    )
+    try:
+        assert [one.pid for one in leftovers.find(folder)] == [ours.pid]
+    finally:
+        for process in (ours, joined):
+            process.kill()
+            process.wait(5)
+
+
+def test_what_a_killed_workload_leaves_goes_with_the_folder(folder: Path) -> None:
+    prepare_folder(folder)
+    made = subprocess.run(
+        [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp())"],
+        env=demo_environment(folder, False, {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert Path(made).parent == folder / "tmp"
+    prepare_folder(folder)
+    assert not Path(made).exists()
+
+
 def test_the_sweep_spares_itself(folder: Path) -> None:
     prepare_folder(folder)
     leftovers.note_keeper(folder)

@@ -13,6 +13,7 @@ from clusterstate.resources import JOBS as JOB_ROWS
 from clusterstate.resources import NODES, PLACEMENT_GROUPS, PROCESSES, WORKERS
 from clusterstate.resources import TASKS as TASK_ROWS
 from clusterstate.task_states import progress
+from webapp.ids import hash_in
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import NarrowedTable, narrowed, show
@@ -70,9 +71,10 @@ def show_job(scope: Scope, job_key: str) -> Response:
 
 
 def find_job(scope: Scope, job_key: str) -> model.Job:
-    """The job with this submission id or job id. Raises NotFound."""
-    job: model.Job | None = scope.reader.get(JOB_ROWS, job_key)
-    if job is None:
+    """The job with this submission id or job id, as it stands in a path. Raises NotFound."""
+    hashed = hash_in(job_key)
+    job: model.Job | None = scope.reader.get(JOB_ROWS, job_key) if hashed is None else scope.reader.hashed(JOB_ROWS, hashed)
+    if job is None and hashed is None:
         found = scope.reader.find(JOB_ROWS, "job_id", job_key, 1)
         job = found[0] if found else None
     if job is None:

@@ -78,7 +78,7 @@ def _load(scope: Scope, now: float, minutes: int) -> OverviewPage:
         placement_group_states=reader.counts(GROUP_VIEW, "state"),
         progress=progress(tasks) if (tasks := reader.counts(TASK_VIEW, "state")) else {},
         given_up={resource.name: reader.given_up(resource) for resource in (NODES, JOBS, ACTORS)},
-        attention=find_attention(reader, stats, _freshness(scope, now), now),
+        attention=find_attention(reader, stats, _freshness(scope, now), reader.moment(now)),
         use=use_now(stats),
         history=reader.history(None, now, minutes),
         recent_jobs=_recent_jobs(reader, now),

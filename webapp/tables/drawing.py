@@ -118,7 +118,7 @@ def draw(query: TableQuery, page: Page, reader: SessionReader, path: str, always
         total=page.total,
         matching=page.matching,
         matching_is_exact=page.matching_is_exact,
-        given_up=reader.given_up(table.view.base),
+        given_up=page.given_up,
         counts=_counters(query, counts),
         q=query.q,
         limit=query.limit,

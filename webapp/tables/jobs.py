@@ -22,7 +22,16 @@ JOBS = Table(
         Column("job_key", "Key", cell="", help="The submission id, else the job id."),
         Column("job_id", "Job", cell="job_link", sort="asc", filter="id", searched=True, alias=("job", "id"), carry=("job_key", "type")),
         Column("name", "Name", cell="code", sort="asc", filter="text", searched=True, help="metadata.job_name of a submission."),
-        Column("submission_id", "Submission", cell="submission_link", sort="asc", filter="text", searched=True, alias=("submission",)),
+        Column(
+            "submission_id",
+            "Submission",
+            cell="submission_link",
+            sort="asc",
+            filter="text",
+            searched=True,
+            alias=("submission",),
+            carry=("job_key",),
+        ),
         Column(
             "status",
             "Status",

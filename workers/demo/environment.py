@@ -29,11 +29,16 @@ def prepare_folder(folder: Path) -> Path:
         if part == folder or part.name.startswith("raydeck-"):  # /tmp itself is everybody's
             part.mkdir(mode=0o700, exist_ok=True)
             check_private_dir(part)
-    for name in ("ray", "log"):
+    for name in ("ray", "log", "tmp"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("home", "log"):
+    for name in ("home", "log", "tmp"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def home_of(folder: Path) -> Path:
+    """The home folder of all that runs for the demo, and of nothing else."""
+    return folder / "home"
 
 
 def demo_environment(folder: Path, token: bool, given: Mapping[str, str]) -> dict[str, str]:
@@ -41,7 +46,8 @@ def demo_environment(folder: Path, token: bool, given: Mapping[str, str]) -> dic
     environment = {name: value for name, value in given.items() if not name.startswith(("RAY_", "RAYDECK_"))}
     environment.update(joining_environment(folder, token))
     environment.update(
-        HOME=str(folder / "home"),
+        HOME=str(home_of(folder)),
+        TMPDIR=str(folder / "tmp"),  # what a killed workload leaves there goes with the folder
         PYTHONUSERBASE=site.getuserbase(),  # else a changed HOME would hide packages of a --user install
         PYTHONPATH=os.pathsep.join(filter(None, [str(_import_root()), given.get("PYTHONPATH", "")])),
         PATH=os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)]),

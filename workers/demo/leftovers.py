@@ -1,8 +1,9 @@
 """Finding and ending what an earlier demo left behind, and nothing else.
 
-Two signs count: membership in the session that the earlier keeper led (Ray's own processes stay in it), and a file
-below the demo's folder that is open for writing (drivers of submitted jobs lead sessions of their own, and agents
-overwrite their environment). Reading a log there, as a log tail does, is no sign.
+Three signs count: membership in the session that the earlier keeper led (Ray's own processes stay in it), a file below
+the demo's folder that is open for writing (drivers of submitted jobs lead sessions of their own, and agents overwrite
+their environment), and the demo's own home folder (the shell that Ray sets beside a submitted job opens no file).
+Reading a log there, as a log tail does, is no sign.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workers.processes import GONE, ProcessStat, all_stats, end_all, leftovers, started_now, write_started, writes_below
+from workers.demo.environment import home_of
+from workers.processes import GONE, PROC, ProcessStat, all_stats, end_all, leftovers, started_now, write_started, writes_below
 
 
 def note_keeper(folder: Path) -> None:
@@ -23,7 +25,7 @@ def find(folder: Path) -> list[ProcessStat]:
     found = {stat.pid: stat for stat in leftovers(_note(folder))}
     root = os.path.realpath(folder) + "/"
     for stat in all_stats():
-        if stat.pid not in found and stat.state not in GONE and writes_below(stat.pid, root):
+        if stat.pid not in found and stat.state not in GONE and (writes_below(stat.pid, root) or _is_at_home(stat.pid, folder)):
             found[stat.pid] = stat
     spared = _own_line()
     return [stat for pid, stat in sorted(found.items()) if pid not in spared]
@@ -39,6 +41,15 @@ def sweep(folder: Path, patience_s: float = 1.5) -> int:
         end_all(found, patience_s)
         count += len(found)
     return count
+
+
+def _is_at_home(pid: int, folder: Path) -> bool:
+    """Whether a process was started with the demo's home folder, which a user's driver that joined it is not given."""
+    try:
+        variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or gone
+        return False
+    return b"HOME=" + os.fsencode(home_of(folder)) in variables
 
 
 def _note(folder: Path) -> Path:
