@@ -16,6 +16,8 @@ MAX_WORDS = 12
 MAX_FOUND = 50
 MIN_PREFIX = 4
 LONGEST_PID = 10
+LONGEST_WORD = 2_000
+"""Of a text that may be a name or id as a whole, as long as the search box takes; a name is what somebody made up."""
 
 # Ids within anything that was pasted, such as a log line: hex of the lengths Ray uses, and submission ids.
 _IDS = re.compile(r"\b(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{36}|[0-9a-f]{32}|[0-9a-f]{8}|raysubmit_[A-Za-z0-9]{1,64})\b")
@@ -68,7 +70,7 @@ def words_of(text: str) -> list[str]:
     """What to look for: the text itself if it is one word, and the ids, pids and addresses within it."""
     whole = text.strip()
     within = [*_IDS.findall(whole), *_PIDS.findall(whole), *_ADDRESSES.findall(whole)]
-    words = [whole, *within] if len(whole) <= 256 else within
+    words = [whole, *within] if len(whole) <= LONGEST_WORD else within
     return list(dict.fromkeys(word for word in words if word))[:MAX_WORDS]
 
 

@@ -23,7 +23,7 @@ from webapp.tables.accelerators import with_gpu_columns
 from webapp.tables.drawing import draw
 from webapp.tables.framework import Table, TableQuery
 
-__all__ = ["freshness_answer", "html", "json_response", "page_response", "redirect_to", "table_query", "table_response"]
+__all__ = ["html", "json_response", "page_response", "redirect_to", "table_query", "table_response"]
 
 Load = Callable[[], Mapping[str, Any]]
 TABLE_FRAGMENT = "shared/_table.html"

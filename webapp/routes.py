@@ -27,6 +27,7 @@ from webapp.pages import (
     overview,
     placement_groups,
     tasks,
+    timeline,
     workers,
 )
 from webapp.pages import help as help_page
@@ -89,6 +90,7 @@ ROUTES: tuple[Route, ...] = (
     Route("job", "/jobs/<chosen:job_key>", jobs.show_job, VIEWER, scoped=True),
     Route("tasks", "/tasks", tasks.list_tasks, VIEWER, scoped=True, table=True),
     Route("task", "/tasks/<task_id>", tasks.show_task, VIEWER, scoped=True),
+    Route("timeline", "/timeline.json", timeline.download_timeline, VIEWER, scoped=True),
     Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),
     Route("actor", "/actors/<actor_id>", actors.show_actor, VIEWER, scoped=True),
     Route("nodes", "/nodes", nodes.list_nodes, VIEWER, scoped=True, table=True),

@@ -13,7 +13,7 @@ from typing import Any
 from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
 from clusterstate.resources import ACTORS, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, STATUS, TASKS, WORKERS, Resource
-from clusterstate.store import selecting
+from clusterstate.store import scanning, selecting
 from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.schema import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
@@ -162,6 +162,12 @@ class SessionReader:
         """Every row of a small resource."""
         names = ", ".join(column.name for column in columns_of(resource.row))
         return [decode_row(resource.row, values) for values in ask(self.path, f"SELECT {names} FROM {resource.name} LIMIT ?", (limit,))]  # noqa: S608 - declared names
+
+    def scan(self, resource: Resource, names: tuple[str, ...], sort: str, only: tuple[str, Any] | None = None) -> Iterator[list[Any]]:
+        """Stored values of these columns of all rows with a value in `sort`, in its order, piece by piece: see `scanning.pieces`."""
+        for column in (*names, sort, *((only[0],) if only else ())):
+            _declared(resource, column)
+        return scanning.pieces(self.path, resource, names, sort, only, lambda: self._deadline(ROWS_MAY_TAKE))
 
     def metadata(self) -> ClusterMetadata | None:
         found: ClusterMetadata | None = self.get(METADATA, SINGLE_ROW_ID)

@@ -56,9 +56,9 @@ def check_pattern(text: str) -> str:
 
 
 def _text(column: Column, text: str, exactly: bool) -> Condition:
-    check_pattern(text)
     if exactly or text.startswith("="):
         return Condition(column.key, "is", text if exactly else text[1:])
+    check_pattern(text)
     return Condition(column.key, "like" if "*" in text else "contains", text)
 
 
