@@ -56,7 +56,9 @@ def test_every_link_stays_below_the_path_prefix(busy_page: Page, busy: Busy) -> 
     assert busy.running.url.endswith("/ray")
     for path in ("", *LISTS, "info"):
         busy_page.goto(f"{busy.running.cluster_url}/{path}")
-        links = busy_page.locator(":is([href], [src], [action]):not([rel~=external])").evaluate_all("all => all.map(one => one.href || one.src || one.action)")
+        links = busy_page.locator(":is([href], [src], [action]):not([rel~=external])").evaluate_all(
+            "all => all.map(one => one.href || one.src || one.action)"
+        )
         assert [link for link in links if not link.startswith(busy.running.url)] == []
 
 
