@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clusterstate import model
@@ -15,6 +16,8 @@ from webapp.reasons import actor_reasons, group_reasons
 RECENT_S = 3600.0
 ALMOST_FULL_PERCENT = 90.0
 NAMED_NODES = NAMED_REASONS = 3
+REASONS_HOLD_S = 5.0
+SESSIONS_KNOWN = 64
 LOOKED_AT = 300
 """Waiting actors and placement groups whose reason is looked for."""
 MEANT_TO_END = ("RAY_KILL", "OUT_OF_SCOPE", "REF_DELETED", "INTENDED", "NORMAL", "CREATOR_EXITED", "OWNER_DIED")
@@ -38,7 +41,13 @@ def find_attention(reader: SessionReader, stats: Sequence[model.NodeStats], fres
     """Everything that needs somebody now or did within the last hour. `now` of an ended session is its end."""
     recently = int(now - RECENT_S) // 10 * 10_000  # in steps, so that what is counted once serves for a while
     found: list[Attention] = []
-    for part in (_source(reader), _nodes(reader, freshness, recently), _hosts(stats), _work(reader, freshness, recently)):
+    for part in (
+        _source(reader),
+        _nodes(reader, freshness, recently),
+        _hosts(stats),
+        _work(reader, freshness, recently),
+        _waiting(reader, now),
+    ):
         try:
             found += part
         except DeadlinePassed:
@@ -94,11 +103,23 @@ def _work(reader: SessionReader, freshness: Freshness, recently: int) -> Iterato
     if restarting:
         words = "is restarting" if restarting == 1 else "are restarting"
         yield Attention(NOTE, f"{_many(restarting, 'actor')} {words}.", "actors", {"state": "RESTARTING"})
-    yield from _waiting(reader)
 
 
-def _waiting(reader: SessionReader) -> Iterator[Attention]:
-    """What waits to be placed, that for the same reason together, the most frequent first."""
+def _waiting(reader: SessionReader, now: float) -> Iterator[Attention]:
+    """What waits to be placed. At 300 nodes the reasons cost 40 ms, so they hold for some seconds whoever asks."""
+    known = _waiting_known.get(reader.path)
+    if known is None or not 0 <= now - known[0] < REASONS_HOLD_S:
+        while len(_waiting_known) >= SESSIONS_KNOWN:
+            _waiting_known.pop(next(iter(_waiting_known)), None)
+        known = _waiting_known[reader.path] = (now, list(_reasons(reader)))
+    yield from known[1]
+
+
+_waiting_known: dict[Path, tuple[float, list[Attention]]] = {}
+
+
+def _reasons(reader: SessionReader) -> Iterator[Attention]:
+    """What waits, that for the same reason together, the most frequent first."""
     kinds = (
         (NOTE, "actor", "actors", ACTORS, "PENDING_CREATION", actor_reasons),
         (WARNING, "placement group", "placement_groups", PLACEMENT_GROUPS, "PENDING", group_reasons),
