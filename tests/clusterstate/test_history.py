@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -86,12 +88,14 @@ def test_charts_and_figures_weigh_alike(cluster: BuiltCluster) -> None:
 
 
 def test_a_host_of_several_nodes_counts_once_but_all_its_object_stores_do(cluster: BuiltCluster) -> None:
-    twin = {"memory_used_bytes": 9, "memory_total_bytes": 30, "cpu_percent": 50.0, "cpu_count": 1, "network_received_bytes_per_s": 5.0}
+    twin = NodeSample(
+        "b", NOW, host="y", memory_used_bytes=9, memory_total_bytes=30, cpu_percent=50.0, cpu_count=1, network_received_bytes_per_s=5.0
+    )
     found = charts(
         cluster,
         NodeSample("a", NOW, host="x", memory_used_bytes=1, memory_total_bytes=10, cpu_percent=20.0, cpu_count=1),
-        NodeSample("b", NOW, host="y", object_store_used_bytes=1, object_store_capacity_bytes=2, **twin),  # type: ignore[arg-type]
-        NodeSample("c", NOW - 1, host="y", object_store_used_bytes=0, object_store_capacity_bytes=2, **twin),  # type: ignore[arg-type]
+        replace(twin, object_store_used_bytes=1, object_store_capacity_bytes=2),
+        replace(twin, node_id="c", at=NOW - 1, object_store_used_bytes=0, object_store_capacity_bytes=2),
     )
     newest = [series.values[-1] for series in (found.memory, found.cpu, found.object_store, found.network_bytes_per_s)]
     assert newest == [25.0, 35.0, 25.0, 5.0]
@@ -118,9 +122,9 @@ def test_the_next_look_adds_up_only_what_has_changed(cluster: BuiltCluster, monk
     asked: list[range] = []
     real = history._asked
 
-    def counting(path: Path, steps: range, *rest: object) -> object:
+    def counting(path: Path, steps: range, *rest: Any) -> Any:
         asked.append(steps)
-        return real(path, steps, *rest)  # type: ignore[arg-type]
+        return real(path, steps, *rest)
 
     monkeypatch.setattr(history, "_asked", counting)
     assert charts(cluster, NodeSample("a", NOW, cpu_percent=30.0)).cpu.values[-1] == 30.0

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -76,12 +77,12 @@ def test_nodes_that_are_alive_come_first_in_every_sort_and_on_every_page(cluster
             cluster.with_node_stats(node.node_id, memory_total_bytes=number * 10, cpu_percent=float(number))
     selection = _selection(TABLES["nodes"], sort=sort, limit="2", columns=f"node_id,state,{sort.removeprefix('-')}")
     pages = list(_pages(cluster.reader, selection, view=NODES))
-    rows = [row for page in pages for row in page]
+    rows: list[dict[str, Any]] = [row for page in pages for row in page]
     assert [row["state"] for row in rows] == ["ALIVE"] * 6 + ["DEAD"] * 3
     assert len({str(row["node_id"]) for row in rows}) == 9
     for some in (rows[:6], rows[6:]):
         known = [row[sort.removeprefix("-")] for row in some if row[sort.removeprefix("-")] is not None]
-        assert known == sorted(known, reverse=sort.startswith("-"))  # type: ignore[type-var]
+        assert known == sorted(known, reverse=sort.startswith("-"))
     assert list(_pages(cluster.reader, selection, view=NODES, backwards=True)) == pages
 
 

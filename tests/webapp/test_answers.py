@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -382,7 +383,8 @@ def test_where_some_were_given_up_no_number_claims_to_be_all(vera: Person, clust
     path = f"/c/demo/{table}"
     assert told(vera, path) == (True, 0)
     assert "at least" not in vera.page(f"{path}?{narrow[table]}").text
-    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, **{f"{table}_evicted": 7}))  # type: ignore[arg-type]
+    evicted: dict[str, Any] = {f"{table}_evicted": 7}
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, **evicted))
     assert told(vera, path) == (False, 7)
     assert told(vera, path, "?limit=1&" + narrow[table]) == (False, 7)
     assert "7 older ones given up" in vera.page(path).text
