@@ -17,7 +17,7 @@ from workers.sources import gcs_stubs
 from workers.sources.gcs import GcsClient
 from workers.sources.gcs_decode_tasks import TaskReply, TaskTotals, task_update_of
 from workers.sources.gcs_fields import CUT, MAX_TEXT
-from workers.sources.gcs_wire import Rows
+from workers.sources.gcs_wire import Rows, Unchanged
 from workers.sources.task_merge import merge
 from workers.sources.task_update import TaskUpdate, inference_in, text_id
 
@@ -266,6 +266,25 @@ def test_totals_say_what_ray_lost_apart_from_what_the_limit_cut_off() -> None:
 
     assert found.totals == TaskTotals(9, 7, 0, 0, 5)
     assert found.totals.num_attempts_dropped == 2
+
+
+def test_an_attempt_whose_bytes_did_not_change_is_not_read_again() -> None:
+    """A poll brings everything anew: only what is new may cost a merge."""
+    first, later, seen = row({8: 1}), row({8: 1, 11: 9}), Unchanged()
+    other = row({8: 2}, attempt_number=1)
+
+    def read(*rows: Any, commit: bool = True) -> list[tuple[int, int | None]]:
+        method = gcs_stubs.method("GetTaskEvents")
+        found = TaskReply(Rows(reply_bytes(*rows), method.reply, "events_by_task", method.reply), NOW, seen)
+        got = [(one.attempt_number, one.end_time_ms) for one in found.updates()]
+        if commit:
+            seen.commit()
+        return got
+
+    assert len(read(first, other, commit=False)) == 2
+    assert len(read(first, other)) == 2, "what was read but not written is read again"
+    assert read(first, other) == []
+    assert read(later, other) == [(0, NOW + 9)]
 
 
 # --- Asking a GCS

@@ -15,6 +15,7 @@ from clusterstate.resources import JOBS, TASKS, TEXTS
 from clusterstate.store.writer import DEAD, SessionWriter
 from clusterstate.task_states import has_ended
 from workers.sources.gcs_decode_tasks import TaskReply
+from workers.sources.gcs_wire import Unchanged
 from workers.sources.task_merge import merge_all
 from workers.sources.task_update import TaskUpdate, end_unknown
 
@@ -39,6 +40,7 @@ class Tasks:
         self._settled: set[str] = set()  # jobs of which everything was heard that the GCS knows
         self._dropped: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
+        self._seen: dict[str, Unchanged] = {}  # the last replies' rows, by job
         self._open: dict[str, set[str]] = {}  # attempts that have not ended, by job
         self._texts: set[str] = set()
         self._ended = 0
@@ -70,8 +72,10 @@ class Tasks:
 
     async def _ask(self, job_id: str) -> None:
         rows = await self._watch.gcs.task_events(job_id=job_id, exclude_driver=True)
-        reply = TaskReply(rows, int(self._watch.now() * 1000))
+        seen = self._seen.setdefault(job_id, Unchanged())
+        reply = TaskReply(rows, int(self._watch.now() * 1000), seen)
         await self._watch.store.run(lambda writer: self._join(writer, job_id, reply.updates()))
+        seen.commit()
         self._dropped[job_id] = reply.totals.num_attempts_dropped
         self._unreadable[job_id] = reply.unreadable
 
@@ -81,6 +85,7 @@ class Tasks:
         updates = (end_unknown(attempt[:48], int(attempt[48:] or "0", 16)) for attempt in sorted(left))
         await self._watch.store.run(lambda writer: self._join(writer, job_id, updates))
         self._open.pop(job_id, None)
+        self._seen.pop(job_id, None)
         self._settled.add(job_id)
 
     def _join(self, writer: SessionWriter, job_id: str, updates: Iterable[TaskUpdate]) -> None:

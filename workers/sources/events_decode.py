@@ -8,11 +8,11 @@ from typing import Any
 from clusterstate.model import Text
 from clusterstate.task_states import PUSHED
 from workers.sources import gcs_stubs
-from workers.sources.events_wire import Walk
 from workers.sources.gcs_fields import clipped, enum_name
 from workers.sources.gcs_wire import field_number
 from workers.sources.task_messages import asked_for, error_in, present, ran_in
 from workers.sources.task_update import TaskUpdate, is_attempt, reached, task_id_of
+from workers.sources.wire import Walk
 
 MAX_SESSIONS = 10
 PARSED_AT_ONCE = 4 * 1024 * 1024

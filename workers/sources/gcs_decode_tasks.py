@@ -9,11 +9,11 @@ from typing import Any
 from clusterstate.model import Text
 from clusterstate.task_states import GCS
 from workers.sources import gcs_stubs
-from workers.sources.events_wire import Walk
 from workers.sources.gcs_fields import enum_name
-from workers.sources.gcs_wire import Rows, field_number
+from workers.sources.gcs_wire import Rows, Unchanged, field_number
 from workers.sources.task_messages import asked_for, error_in, present, ran_in
 from workers.sources.task_update import TaskUpdate, is_attempt, reached, task_id_of
+from workers.sources.wire import Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +35,34 @@ class TaskTotals:
 class TaskReply:
     """A reply of GetTaskEvents, read one attempt at a time. What cannot be read is counted and left out."""
 
-    def __init__(self, rows: Rows, now_ms: int) -> None:
+    def __init__(self, rows: Rows, now_ms: int, seen: Unchanged | None = None) -> None:
+        """`seen` remembers the last reply: an attempt whose bytes have not changed is not decoded again."""
         self._raw = rows.raw
         self._now_ms = now_ms
+        self._seen = seen
         self.unreadable = 0
         self.totals = TaskTotals()
 
     def updates(self) -> Iterator[TaskUpdate]:
-        """Every attempt, the first that the GCS heard of first. `totals` and `unreadable` are right when all have been taken."""
+        """Every attempt that may have changed, the first that the GCS heard of first.
+
+        `totals` and `unreadable` are right when all have been taken.
+        """
         method = gcs_stubs.method("GetTaskEvents")
         row, listed = gcs_stubs.row_class(method, "events_by_task"), field_number(method.reply, "events_by_task")
         self.unreadable = 0
         walk = Walk(self._raw)
         places = [(start, end) for number, start, end in walk if number == listed]
+        seen = self._seen if self._seen is not None else Unchanged()
+        seen.begin()
         for start, end in reversed(places):
-            message = gcs_stubs.parse_or_none(row, self._raw[start:end])
+            record = self._raw[start:end]
+            if not seen.is_new(record):
+                continue
+            message = gcs_stubs.parse_or_none(row, record)
             update = None if message is None else task_update_of(message, self._now_ms)
             if update is None:
+                seen.forget(record)
                 self.unreadable += 1
             else:
                 yield update

@@ -8,9 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from workers.sources.gcs_stubs import parse_or_none
-
-VARINT, LENGTH_DELIMITED = 0, 2
-FIXED = {1: 8, 5: 4}  # wire type -> bytes
+from workers.sources.wire import Walk
 
 
 class BadRecord(ValueError):
@@ -24,19 +22,26 @@ def records(raw: bytes, number: int) -> Iterator[bytes]:
 
 
 def spans(raw: bytes, number: int) -> Iterator[tuple[int, int]]:
-    """Where those bytes are."""
-    for field, wire, start, end in _fields(raw):
-        if field == number and wire == LENGTH_DELIMITED:
+    """Where those bytes are. Raises BadRecord where the message breaks off."""
+    walk = Walk(raw)
+    for field, start, end in walk:
+        if field == number:
             yield start, end
+    _check(walk)
 
 
 def number_in(raw: bytes, number: int) -> int:
     """The last value of varint field `number` of a message, 0 when it has none: for messages that cannot be parsed whole."""
-    found = 0
-    for field, wire, start, _ in _fields(raw):
-        if field == number and wire == VARINT:
-            found, _ = _varint(raw, start)
-    return found
+    walk = Walk(raw)
+    for _ in walk:
+        pass
+    _check(walk)
+    return walk.numbers.get(number, 0)
+
+
+def _check(walk: Walk) -> None:
+    if not walk.is_whole:
+        raise BadRecord("the message breaks off, or is none")
 
 
 def field_number(message: type[Message], name: str) -> int:
@@ -96,49 +101,21 @@ class Unchanged:
         self._next: set[int] = set()
 
     def changed(self, rows: Rows) -> Iterator[Any]:
+        self.begin()
+        return rows.where(self.is_new, self.forget)
+
+    def begin(self) -> None:
+        """A reply's rows are looked at from here on."""
         self._next = set()
-        return rows.where(self._is_new, self._forget)
 
     def commit(self) -> None:
         self._seen = self._next
 
-    def _forget(self, record: bytes) -> None:
+    def forget(self, record: bytes) -> None:
+        """This row could not be read: it counts as new the next time."""
         self._next.discard(hash(record))
 
-    def _is_new(self, record: bytes) -> bool:
+    def is_new(self, record: bytes) -> bool:
         mark = hash(record)
         self._next.add(mark)
         return mark not in self._seen
-
-
-def _fields(raw: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, wire type, start, end of its content) of each field of a message."""
-    at, size = 0, len(raw)
-    while at < size:
-        tag, start = _varint(raw, at)
-        wire = tag & 7
-        if wire == LENGTH_DELIMITED:
-            length, start = _varint(raw, start)
-            at = start + length
-        elif wire == VARINT:
-            _, at = _varint(raw, start)
-        elif wire in FIXED:
-            at = start + FIXED[wire]
-        else:
-            raise BadRecord(f"wire type {wire}")
-        if at > size:
-            raise BadRecord("a field is longer than its message")
-        yield tag >> 3, wire, start, at
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(raw) or shift > 63:
-            raise BadRecord("a number has no end")
-        byte = raw[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
