@@ -275,19 +275,19 @@ PLACEMENT_GROUPS = View(resources.PLACEMENT_GROUPS)
 
 
 def _text(name: str) -> str:
-    return f"(SELECT text FROM texts WHERE texts.text_id = tasks.{name})"  # noqa: S608 - declared names
+    return f"(SELECT text FROM texts WHERE texts.text_id = (SELECT word FROM words WHERE words.n = tasks.{name}))"  # noqa: S608 - declared names
 
 
 TASKS = View(
     resources.TASKS,
     (),
     {
-        "attempt_id": "(tasks.task_id || CASE WHEN tasks.attempt_number THEN printf('%08x', tasks.attempt_number) ELSE '' END)",
+        "attempt_id": "(lower(hex(tasks.task_id)) || CASE WHEN tasks.attempt_number THEN printf('%08x', tasks.attempt_number) ELSE '' END)",
         "duration_ms": (
             "(CASE WHEN tasks.end_time_ms IS NOT NULL THEN tasks.end_time_ms - tasks.start_time_ms"
             " WHEN tasks.state <> 'END_UNKNOWN' THEN :now_ms - tasks.start_time_ms END)"
         ),
-        "error_message": _text("error_message_id"),
+        "error_message": "(SELECT text FROM texts WHERE texts.text_id = lower(hex(tasks.error_message_id)))",
         "required_resources": _text("required_resources_id"),
         "label_selector": _text("label_selector_id"),
         "call_site": _text("call_site_id"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,12 @@ class Resource:
     key: str | None
     buckets: int = 1  # Redis hashes the rows are spread over: about 100 rows each at full size
     indexed: tuple[str, ...] = ()  # SQLite indexes, "a" or "a,b": for each sort, and for filters in the default order
-    counted: tuple[str, ...] = ()  # columns of few values: how many rows have each combination is kept up, not counted
+    counted: tuple[tuple[str, ...], ...] = ()  # columns of few values: how many rows have each combination is kept up, not counted
     searched: tuple[str, ...] = ()  # columns that a bare word is looked for in: kept once more, side by side, for one short scan
+    packed: tuple[str, ...] = ()  # columns of hex digits that the index keeps as bytes, half the size
+    interned: tuple[str, ...] = ()  # columns of few long values, which the index keeps once and refers to by a number
+    sequence: str | None = None  # the field that rows lie in the order of; None: in that of their hash
+    place: Callable[[str], Mapping[str, Any]] | None = None  # a row's id -> the columns that tell it, where its hash does not
 
     @property
     def is_small(self) -> bool:
@@ -28,7 +33,7 @@ class Resource:
     @property
     def filtered(self) -> frozenset[str]:
         """Columns by whose value an index finds rows."""
-        return frozenset(listed.split(",")[0] for listed in self.indexed) | set(self.counted) | ({self.key} if self.key else set())
+        return frozenset(listed.split(",")[0] for listed in self.indexed) | set().union(*self.counted) | ({self.key} if self.key else set())
 
 
 NODES = Resource("nodes", model.Node, "node_id", 16, ("state", "node_ip", "start_time_ms"))
@@ -64,7 +69,7 @@ ACTORS = Resource(
         "death_cause",
         "death_cause,end_time_ms",
     ),
-    counted=("state", "class_name", "death_cause"),
+    counted=(("state", "class_name", "death_cause"),),
     searched=("actor_id", "class_name", "name", "repr_name"),
 )
 PLACEMENT_GROUPS = Resource(
@@ -90,13 +95,32 @@ TASKS = Resource(
         "end_time_ms",
         "(end_time_ms - start_time_ms)",
     ),
-    counted=("job_id", "name", "type", "state"),
+    counted=(("job_id", "type", "state"), ("job_id", "name", "state")),
+    packed=("task_id", "parent_task_id", "error_message_id"),
+    interned=(
+        "func_or_class_name",
+        "actor_id",
+        "node_id",
+        "worker_id",
+        "placement_group_id",
+        "error_type",
+        "required_resources_id",
+        "label_selector_id",
+        "runtime_env_id",
+        "call_site_id",
+        "log_files_id",
+        "actor_repr_name",
+    ),
+    sequence="sequence",
+    place=model.attempt_of,
 )
-"""One row an attempt."""
+"""One row an attempt. A million are common: packed, interned and in order they take half the room, and half the time to write."""
 TEXTS = Resource("texts", model.Text, "text_id", 1024, ("text_id",))
 """Long or repeated texts of tasks, once each."""
 METADATA = Resource("metadata", model.ClusterMetadata, None)
 STATUS = Resource("status", model.ClusterStatus, None)
+STATUS_HISTORY = Resource("status_history", model.StatusMoment, "moment", 16, ("moment", "is_event,moment"))
+"""How the status came to be what it is: some of its changes, as `clusterstate.status_history` keeps them."""
 COLLECTOR = Resource("collector", model.CollectorReport, None)
 
 RESOURCES: tuple[Resource, ...] = (
@@ -112,6 +136,7 @@ RESOURCES: tuple[Resource, ...] = (
     TEXTS,
     METADATA,
     STATUS,
+    STATUS_HISTORY,
     COLLECTOR,
 )
 BY_NAME: dict[str, Resource] = {resource.name: resource for resource in RESOURCES}

@@ -17,7 +17,7 @@ from clusterstate.store import fleet
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.fleet_index import FleetIndex, is_plain_name, is_sealed, sealed_sessions, session_file, unsealed_sessions
 from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection, has_ended
-from clusterstate.store.schema import bring_up_to_date
+from clusterstate.store.upgrade import bring_up_to_date
 
 log = logging.getLogger(__name__)
 

@@ -1,18 +1,27 @@
 """A Ray cluster in Ray's own words: frozen dataclasses, one file per resource (standard library only)."""
 
 from clusterstate.model.actor import Actor
-from clusterstate.model.autoscaler import ClusterStatus, FailedNode, NodeGroup, PendingNode, ResourceDemand
+from clusterstate.model.autoscaler import (
+    BundleShape,
+    ClusterStatus,
+    FailedNode,
+    NodeGroup,
+    PendingNode,
+    ResourceDemand,
+    StatusMoment,
+)
 from clusterstate.model.cluster import ClusterMetadata, CollectorReport, RoleCost, SourceReport
 from clusterstate.model.job import Job
 from clusterstate.model.node import Disk, Gpu, GpuProcess, NetworkInterface, Node, NodeResources, NodeStats
 from clusterstate.model.placement_group import Bundle, PlacementGroup
 from clusterstate.model.sample import NodeSample
-from clusterstate.model.task import Task, Text, attempt_id
+from clusterstate.model.task import Task, Text, attempt_id, attempt_of
 from clusterstate.model.worker import Process, Worker
 
 __all__ = [
     "Actor",
     "Bundle",
+    "BundleShape",
     "ClusterMetadata",
     "ClusterStatus",
     "CollectorReport",
@@ -33,8 +42,10 @@ __all__ = [
     "ResourceDemand",
     "RoleCost",
     "SourceReport",
+    "StatusMoment",
     "Task",
     "Text",
     "Worker",
     "attempt_id",
+    "attempt_of",
 ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+TASK_DIGITS = 48
+"""Hex digits of a task's id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -46,6 +49,7 @@ class Task:
     is_debugger_paused: bool | None = None
     debugger_changed_ms: int | None = None  # when that was said last
     end_evidence: str | None = None  # who says how it ended: GCS, PUSHED, or INFERRED by the GCS from its worker's death
+    sequence: int = 0  # the order in which this session's attempts were first heard of, from 1; 0: noted by an older Raydeck
 
     @property
     def attempt_id(self) -> str:
@@ -64,3 +68,11 @@ class Text:
 def attempt_id(task_id: str, attempt_number: int) -> str:
     """The task's id for its first attempt, with the number in 8 hex digits behind it for others."""
     return f"{task_id}{attempt_number:08x}" if attempt_number else task_id
+
+
+def attempt_of(attempt: str) -> dict[str, str | int | None]:
+    """The task and number that an attempt's id stands for. The number is None for what is no such id."""
+    try:
+        return {"task_id": attempt[:TASK_DIGITS], "attempt_number": int(attempt[TASK_DIGITS:] or "0", 16)}
+    except ValueError:
+        return {"task_id": attempt, "attempt_number": None}

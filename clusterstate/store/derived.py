@@ -1,102 +1,113 @@
 """What the index keeps of a large resource besides its rows: counts of a few columns, and the texts that words are looked for in.
 
 Counting 100,000 rows takes 5 to 10 ms, looking for a word in whole rows 100 ms and more; both would be asked anew with
-each change. SQLite's triggers keep these tables true in the transaction that changes the row.
+each change. They are kept true in the transaction that changes the rows.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 from clusterstate.resources import Resource
 
-LINE = "char(10)"
+LINE = "\n"
 """Between the searched texts of a row: no word has it."""
 
+Change = tuple[int, Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""(row hash, columns before, columns after) of a row; None: there was or is none."""
 
-def counts_table(resource: Resource) -> str:
-    """Its columns are the counted ones and `n`, the number of rows that have these values."""
-    return f"{resource.name}_counts"
+
+def counts_table(resource: Resource, columns: Set[str]) -> str | None:
+    """The smallest table that can tell how many rows have which values in these columns. It has a column for each, and `n`."""
+    return next((table for table, counted in _counts_tables(resource) if columns <= set(counted)), None)
 
 
 def texts_table(resource: Resource) -> str:
-    """row_hash; text: the searched columns in ASCII lower case; and the counted columns."""
+    """row_hash; text: the searched columns in ASCII lower case; and the first counted columns."""
     return f"{resource.name}_texts"
+
+
+def beside_texts(resource: Resource) -> tuple[str, ...]:
+    """The columns that stand in the table of texts as well, to narrow a search."""
+    return resource.counted[0] if resource.counted else ()
 
 
 def create(db: sqlite3.Connection, resource: Resource) -> None:
     """The empty tables. They are filled once the rows are there."""
-    if resource.counted:
-        table = counts_table(resource)
-        db.execute(f"CREATE TABLE IF NOT EXISTS {table}({', '.join(resource.counted)}, n INTEGER NOT NULL)")
-        db.execute(f"CREATE INDEX IF NOT EXISTS {table}_by_value ON {table}({', '.join(resource.counted)})")
+    for table, counted in _counts_tables(resource):
+        db.execute(f"CREATE TABLE IF NOT EXISTS {table}({', '.join(counted)}, n INTEGER NOT NULL)")
+        db.execute(f"CREATE INDEX IF NOT EXISTS {table}_by_value ON {table}({', '.join(counted)})")
     if resource.searched:
-        listed = "".join(f", {name} TEXT" for name in resource.counted)
+        listed = "".join(f", {name} TEXT" for name in beside_texts(resource))
         db.execute(f"CREATE TABLE IF NOT EXISTS {texts_table(resource)}(row_hash INTEGER PRIMARY KEY, text TEXT{listed})")
 
 
-def drop(db: sqlite3.Connection, resource: Resource) -> None:
-    """Takes away the tables of an older Raydeck, which may have counted and searched other columns."""
-    for event in ("added", "removed", "changed"):
-        db.execute(f"DROP TRIGGER IF EXISTS {resource.name}_{event}")
-    for table in (counts_table(resource), texts_table(resource)):
-        db.execute(f"DROP TABLE IF EXISTS {table}")
+def is_wanted(resource: Resource) -> bool:
+    return bool(resource.counted or resource.searched)
 
 
-def is_new(db: sqlite3.Connection, resource: Resource) -> bool:
-    """Whether nothing keeps the tables true yet."""
-    if not resource.counted and not resource.searched:
-        return False
-    return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (resource.name,)).fetchone() is None
+def is_filled(db: sqlite3.Connection, resource: Resource) -> bool:
+    """Whether the tables are true of the rows that are there."""
+    return db.execute("SELECT 1 FROM meta WHERE name = ?", (_filled(resource),)).fetchone() is not None
 
 
 def fill(db: sqlite3.Connection, resource: Resource) -> None:
-    """Fills the tables from the rows that are there and keeps them true from now on."""
+    """Fills the tables from the rows that are there. From now on every change is to be told to `follow`."""
     name = resource.name
-    if resource.counted:
-        listed = ", ".join(resource.counted)
-        db.execute(f"INSERT INTO {counts_table(resource)} SELECT {listed}, count(*) FROM {name} GROUP BY {listed}")  # noqa: S608 - declared names
+    for table, counted in _counts_tables(resource):
+        listed = ", ".join(counted)
+        db.execute(f"INSERT INTO {table} SELECT {listed}, count(*) FROM {name} GROUP BY {listed}")  # noqa: S608 - declared names
     if resource.searched:
-        db.execute(f"INSERT INTO {texts_table(resource)} SELECT {_texts_of(resource, name)} FROM {name}")  # noqa: S608 - declared names
-    added, removed = _added(resource), _removed(resource)
-    watched = (*resource.counted, *resource.searched)
-    differs = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in watched)
-    db.execute(f"CREATE TRIGGER {name}_added AFTER INSERT ON {name} BEGIN {added} END")
-    db.execute(f"CREATE TRIGGER {name}_removed AFTER DELETE ON {name} BEGIN {removed} END")
-    db.execute(f"CREATE TRIGGER {name}_changed AFTER UPDATE ON {name} WHEN {differs} BEGIN {removed} {added} END")
+        text = f" || '{LINE}' || ".join(f"coalesce({column}, '')" for column in resource.searched)
+        listed = ", ".join(("row_hash", f"lower({text})", *beside_texts(resource)))
+        db.execute(f"INSERT INTO {texts_table(resource)} SELECT {listed} FROM {name}")  # noqa: S608 - declared names
+    db.execute("INSERT INTO meta(name, value) VALUES(?, '1')", (_filled(resource),))
 
 
-def _added(resource: Resource) -> str:
-    statements = []
-    if resource.counted:
-        table, same = counts_table(resource), _same(resource, "NEW")
-        values = ", ".join(f"NEW.{column}" for column in resource.counted)
-        statements += [
-            f"UPDATE {table} SET n = n + 1 WHERE {same};",  # noqa: S608 - declared names
-            f"INSERT INTO {table} SELECT {values}, 1 WHERE changes() = 0;",
-        ]
+def follow(db: sqlite3.Connection, resource: Resource, changes: Iterable[Change]) -> None:
+    """Brings the tables along with these changes of rows."""
+    listed = list(changes)
+    for table, counted in _counts_tables(resource):
+        _count(db, table, counted, listed)
     if resource.searched:
-        statements.append(f"INSERT OR REPLACE INTO {texts_table(resource)} SELECT {_texts_of(resource, 'NEW')};")
-    return " ".join(statements)
+        _search(db, resource, listed)
 
 
-def _removed(resource: Resource) -> str:
-    statements = []
-    if resource.counted:
-        table, same = counts_table(resource), _same(resource, "OLD")
-        statements += [
-            f"UPDATE {table} SET n = n - 1 WHERE {same};",  # noqa: S608 - declared names
-            f"DELETE FROM {table} WHERE {same} AND n <= 0;",  # noqa: S608 - declared names
-        ]
-    if resource.searched:
-        statements.append(f"DELETE FROM {texts_table(resource)} WHERE row_hash = OLD.row_hash;")  # noqa: S608 - declared names
-    return " ".join(statements)
+def _count(db: sqlite3.Connection, table: str, counted: tuple[str, ...], changes: list[Change]) -> None:
+    deltas: Counter[tuple[Any, ...]] = Counter()
+    for _, before, after in changes:
+        if before is not None:
+            deltas[tuple(before[name] for name in counted)] -= 1
+        if after is not None:
+            deltas[tuple(after[name] for name in counted)] += 1
+    same = " AND ".join(f"{name} IS ?" for name in counted)
+    marks = ", ".join("?" * (len(counted) + 1))
+    for values, delta in deltas.items():
+        if delta and not db.execute(f"UPDATE {table} SET n = n + ? WHERE {same}", (delta, *values)).rowcount:  # noqa: S608 - declared names
+            db.execute(f"INSERT INTO {table} VALUES({marks})", (*values, delta))
+        if delta < 0:
+            db.execute(f"DELETE FROM {table} WHERE {same} AND n <= 0", values)  # noqa: S608 - declared names
 
 
-def _same(resource: Resource, row: str) -> str:
-    return " AND ".join(f"{column} IS {row}.{column}" for column in resource.counted)
+def _search(db: sqlite3.Connection, resource: Resource, changes: list[Change]) -> None:
+    table, beside = texts_table(resource), beside_texts(resource)
+    told = (*resource.searched, *beside)
+    marks = ", ".join("?" * len(beside))
+    put = f"INSERT OR REPLACE INTO {table} VALUES(?, lower(?){', ' + marks if marks else ''})"
+    for key, before, after in changes:
+        if after is None:
+            db.execute(f"DELETE FROM {table} WHERE row_hash = ?", (key,))  # noqa: S608 - declared names
+        elif before is None or any(before[name] != after[name] for name in told):
+            text = LINE.join(str(after[name] or "") for name in resource.searched)
+            db.execute(put, (key, text, *(after[name] for name in beside)))
 
 
-def _texts_of(resource: Resource, row: str) -> str:
-    text = f" || {LINE} || ".join(f"coalesce({row}.{column}, '')" for column in resource.searched)
-    return ", ".join((f"{row}.row_hash", f"lower({text})", *(f"{row}.{column}" for column in resource.counted)))
+def _counts_tables(resource: Resource) -> list[tuple[str, tuple[str, ...]]]:
+    return [(f"{resource.name}_counts{number or ''}", columns) for number, columns in enumerate(resource.counted)]
+
+
+def _filled(resource: Resource) -> str:
+    return f"derived:{resource.name}"

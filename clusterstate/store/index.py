@@ -5,28 +5,25 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES, Resource
-from clusterstate.store import derived, schema
-from clusterstate.store.schema import COMMITS, columns_of, row_hash
+from clusterstate.store import schema
+from clusterstate.store.row_writer import RowWriter, Words
+from clusterstate.store.schema import COMMITS, columns_of
 
-FOLLOWING = ("journal_mode=WAL", "synchronous=OFF", "journal_size_limit=16777216")  # disposable: rebuilt from Redis when torn
+FOLLOWING = ("journal_mode=WAL", "synchronous=OFF", "journal_size_limit=33554432", "cache_size=-32768", "wal_autocheckpoint=4000")
+"""Disposable: rebuilt from Redis when torn. The cache is taken as it is used: a small cluster's index takes little of it."""
 IN_BULK = ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-32768", "temp_store=MEMORY")
-
-_json_encode = msgspec.json.Encoder().encode
 
 
 class Index:
     """The writing side. One process writes, any number read."""
 
     def __init__(self, path: Path, *, in_bulk: bool = False) -> None:
-        """Opens or creates; an older file gets the columns that it lacks. Raises sqlite3.DatabaseError when it is torn or newer.
+        """Opens or creates. Raises sqlite3.DatabaseError when it is torn, or of another Raydeck (`upgrade` mends an older one).
 
         `in_bulk`: a new file that nobody reads yet. It takes rows several times as fast, and is torn by any failure.
         """
@@ -41,6 +38,8 @@ class Index:
         except BaseException:
             self._db.close()
             raise
+        self._words = Words(self._db)
+        self._writers = {resource: RowWriter(self._db, resource, self._words) for resource in RESOURCES}
 
     def close(self) -> None:
         self._db.close()
@@ -55,6 +54,7 @@ class Index:
     def rollback(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+        self._words.forget()
 
     def note(self, name: str, value: str) -> None:
         """Keeps a word about the index itself."""
@@ -65,11 +65,10 @@ class Index:
 
     def put(self, resource: Resource, rows: Iterable[tuple[str, list[Any]]]) -> int:
         """Inserts or updates (id, values in field order) pairs; returns how many."""
-        composed = [number for number, column in enumerate(columns_of(resource.row), 1) if column.decode not in (None, bool)]
-        return self._db.executemany(_upsert_sql(resource), (_values(composed, row_id, values) for row_id, values in rows)).rowcount
+        return self._writers[resource].put(rows)
 
     def delete(self, resource: Resource, ids: Iterable[str]) -> None:
-        self._db.executemany(f"DELETE FROM {resource.name} WHERE row_hash = ?", [(row_hash(item),) for item in ids])  # noqa: S608 - a declared name
+        self._writers[resource].delete(ids)
 
     def bump(self, names: Iterable[str]) -> None:
         """Counts up the version of each resource."""
@@ -81,6 +80,14 @@ class Index:
         sql = f"INSERT INTO samples({', '.join(names)}) VALUES({', '.join('?' * len(names))})"
         self._db.executemany(sql, [tuple(getattr(sample, name) for name in names) for sample in samples])
         self._db.execute("DELETE FROM samples WHERE at < ?", (oldest,))
+
+    def take_notes(self, tables: dict[str, list[tuple[Any, ...]]]) -> None:
+        """What another index noted of itself, but for its schema and what it derived."""
+        self.begin()
+        for table, rows in tables.items():
+            told = [row for row in rows if row[0] != "schema" and not str(row[0]).startswith("derived:")]
+            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES(?, ?)", told)
+        self.commit()
 
     def versions(self) -> dict[str, int]:
         """The version of each resource."""
@@ -101,9 +108,8 @@ class Index:
 
     def keep_derived(self) -> None:
         """Fills the counts and texts beside the rows, unless that is done, and keeps them true from now on."""
-        for resource in RESOURCES:
-            if derived.is_new(self._db, resource):
-                derived.fill(self._db, resource)
+        for writer in self._writers.values():
+            writer.derive()
 
     def make_sorts(self) -> None:
         """Creates the indexes that are missing and whatever else lists are read from."""
@@ -151,20 +157,3 @@ class Index:
         plain.replace(self.path)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-
-
-def _values(composed: list[int], row_id: str, values: list[Any]) -> list[Any]:
-    """As bound in the statement; `composed` are the places of what is kept as JSON."""
-    bound = [row_hash(row_id), *values]
-    for place in composed:
-        if bound[place] is not None:
-            bound[place] = _json_encode(bound[place]).decode()
-    return bound
-
-
-@cache
-def _upsert_sql(resource: Resource) -> str:
-    names = [column.name for column in columns_of(resource.row)]
-    updates = ", ".join(f"{name} = excluded.{name}" for name in names)
-    marks = ", ".join("?" * (len(names) + 1))
-    return f"INSERT INTO {resource.name}(row_hash, {', '.join(names)}) VALUES({marks}) ON CONFLICT(row_hash) DO UPDATE SET {updates}"

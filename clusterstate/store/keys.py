@@ -81,7 +81,8 @@ def dead(cluster: str, session_name: str, resource: str) -> bytes:
 
 
 def counters(cluster: str, session_name: str) -> bytes:
-    """Hash: evicted:<resource> → number of dead rows given up for the limit."""
+    """Hash: evicted:<resource> → number of dead rows given up for the limit; until:<resource> → the latest end among them,
+    Unix ms; sequence:<resource> → the last number reserved. By the cluster collector."""
     return session(cluster, session_name, "counters")
 
 
@@ -123,6 +124,11 @@ def canceled(probe_id: str) -> bytes:
 def started(job_id: str) -> bytes:
     """Present once a piece of work was started: it is never started again. By its worker; outlives the work's signature."""
     return _key("started", job_id)
+
+
+def operations_worker(cluster: str) -> bytes:
+    """Present while the worker that does a cluster's operations lives: what it is, JSON. By that worker; seconds."""
+    return _key("operations", cluster)
 
 
 def refused() -> bytes:

@@ -19,6 +19,7 @@ from clusterstate.store.index import Index
 from clusterstate.store.new_index import NewIndex, remove
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.stored_rows import read_all, read_rows, session_keys
+from clusterstate.store.upgrade import bring_up_to_date
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ class Projection:
     def _open(self) -> Index:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            bring_up_to_date(self.path)
             index = Index(self.path)
             index.make_sorts()
         except sqlite3.DatabaseError as error:

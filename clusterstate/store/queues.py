@@ -69,6 +69,16 @@ def worker_of(loop: Loop) -> str:
     return collector_name(loop.cluster) if isinstance(loop, CollectCluster) else worker_name(loop.cluster, loop.host)
 
 
+def operator_name(cluster: str) -> str:
+    """What the worker that does a cluster's operations is called in signatures. No cluster's name holds a slash."""
+    return f"operations/{cluster}"
+
+
+def operations_queue(cluster: str) -> str:
+    """Queue of what changes a cluster."""
+    return f"operations.{cluster}"
+
+
 def probe_queue(kind: str, cluster: str, host: str) -> str:
     """Queue of the quick or the long probes of a host."""
     return f"{kind}.{cluster}.{host}"

@@ -12,11 +12,11 @@ from typing import Any
 
 from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
-from clusterstate.resources import ACTORS, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, STATUS, TASKS, WORKERS, Resource
+from clusterstate.resources import ACTORS, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, STATUS, STATUS_HISTORY, TASKS, WORKERS, Resource
 from clusterstate.store import scanning, selecting
 from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.row_ids import SINGLE_ROW_ID
-from clusterstate.store.schema import COMMITS, Column, columns_of, decode_row, decode_value, row_hash
+from clusterstate.store.schema import COMMITS, Column, column_of, decode_row, decode_value, row_place, selected
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, characters, inode_of
 from clusterstate.utilisation import History, history_of, steps_of
 
@@ -24,8 +24,8 @@ COUNTS_KEPT = 512
 FILES_HEARD = 64
 COUNTED_VALUES = 30
 """Values of a column that are counted at most."""
-CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name}
-"""Resources with a freshness of their own: metadata never ages, and the collector's report is its own witness."""
+CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name, STATUS_HISTORY.name}
+"""Resources with a freshness of their own: metadata never ages, the collector's report is its own witness, history is as fresh as its present."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
 
@@ -121,53 +121,56 @@ class SessionReader:
         ended_ms = self._heard().ended_ms
         return now if ended_ms is None else ended_ms / 1000
 
+    def confirmed(self, name: str) -> float | None:
+        """As of when a resource, or what a collector calls so, was last known right, Unix seconds."""
+        return self._heard().moments.get(name)
+
     def given_up(self, resource: Resource) -> int:
         """How many rows that had ended are not here any more, for the limit."""
         return self._heard().given_up.get(resource.name, 0)
 
     def get(self, resource: Resource, row_id: str) -> Any | None:
         """The row with this id."""
-        row = self.hashed(resource, row_hash(row_id))
+        row = self._row(resource, *row_place(resource, row_id))
         return row if row is None or resource.key is None or getattr(row, resource.key) == row_id else None
 
     def hashed(self, resource: Resource, key: int) -> Any | None:
         """The row whose id has this `row_hash`, of 63 bits."""
-        names = ", ".join(column.name for column in columns_of(resource.row))
-        sql = f"SELECT {names} FROM {resource.name} WHERE row_hash = ?"  # noqa: S608 - declared names
-        found = ask(self.path, sql, (key,))
-        return decode_row(resource.row, found[0]) if found else None
+        return self._row(resource, "row_hash = ?", (key,))
 
     def find(self, resource: Resource, column: str, value: Any, limit: int = 100) -> list[Any]:
         """Rows whose column has this value."""
-        names = ", ".join(c.name for c in columns_of(resource.row))
-        _declared(resource, column)
-        sql = f"SELECT {names} FROM {resource.name} WHERE {column} = ? LIMIT ?"  # noqa: S608 - declared names
-        return [decode_row(resource.row, values) for values in ask(self.path, sql, (value, limit), self._deadline())]
+        wanted = _declared(resource, column)
+        sql = f"SELECT {selected(resource)} FROM {resource.name} WHERE {wanted.equals(resource.name)} LIMIT ?"  # noqa: S608 - declared names
+        return [decode_row(resource, values) for values in ask(self.path, sql, (wanted.bind(value), limit), self._deadline())]
 
     def ids(self, resource: Resource, column: str, value: Any, limit: int = 10_000) -> set[str]:
         """Ids of the rows whose column has this value."""
-        _declared(resource, column)
-        sql = f"SELECT {resource.key} FROM {resource.name} WHERE {column} = ? LIMIT ?"  # noqa: S608 - declared names
-        return {str(found) for (found,) in ask(self.path, sql, (value, limit), self._deadline())}
+        wanted = _declared(resource, column)
+        sql = f"SELECT {resource.key} FROM {resource.name} WHERE {wanted.equals(resource.name)} LIMIT ?"  # noqa: S608 - declared names
+        return {str(found) for (found,) in ask(self.path, sql, (wanted.bind(value), limit), self._deadline())}
 
     def starting(self, resource: Resource, column: str, text: str, limit: int = 20) -> list[Any]:
         """Rows whose column starts with this text."""
-        names = ", ".join(c.name for c in columns_of(resource.row))
-        _declared(resource, column)
-        sql = f"SELECT {names} FROM {resource.name} WHERE {column} >= ? AND {column} < ? LIMIT ?"  # noqa: S608 - declared names
-        values = (text, text + "\U0010ffff", limit)
-        return [decode_row(resource.row, found) for found in ask(self.path, sql, values, self._deadline())]
+        start, end = _declared(resource, column).range_of(text)
+        sql = f"SELECT {selected(resource)} FROM {resource.name} WHERE {column} >= ? AND {column} < ? LIMIT ?"  # noqa: S608 - declared names
+        return [decode_row(resource, found) for found in ask(self.path, sql, (start, end, limit), self._deadline())]
 
     def all(self, resource: Resource, limit: int = 10_000) -> list[Any]:
         """Every row of a small resource."""
-        names = ", ".join(column.name for column in columns_of(resource.row))
-        return [decode_row(resource.row, values) for values in ask(self.path, f"SELECT {names} FROM {resource.name} LIMIT ?", (limit,))]  # noqa: S608 - declared names
+        sql = f"SELECT {selected(resource)} FROM {resource.name} LIMIT ?"  # noqa: S608 - declared names
+        return [decode_row(resource, values) for values in ask(self.path, sql, (limit,))]
 
     def scan(self, resource: Resource, names: tuple[str, ...], sort: str, only: tuple[str, Any] | None = None) -> Iterator[list[Any]]:
-        """Stored values of these columns of all rows with a value in `sort`, in its order, piece by piece: see `scanning.pieces`."""
+        """Values of these columns of all rows with a value in `sort`, in its order, piece by piece: see `scanning.pieces`."""
         for column in (*names, sort, *((only[0],) if only else ())):
             _declared(resource, column)
         return scanning.pieces(self.path, resource, names, sort, only, lambda: self._deadline(ROWS_MAY_TAKE))
+
+    def _row(self, resource: Resource, where: str, values: tuple[Any, ...]) -> Any | None:
+        sql = f"SELECT {selected(resource)} FROM {resource.name} WHERE {where}"  # noqa: S608 - declared names
+        found = ask(self.path, sql, values)
+        return decode_row(resource, found[0]) if found else None
 
     def metadata(self) -> ClusterMetadata | None:
         found: ClusterMetadata | None = self.get(METADATA, SINGLE_ROW_ID)
@@ -183,7 +186,9 @@ class SessionReader:
 
     def counts(self, view: View, column: str, conditions: Sequence[Condition | AnyOf] = (), limit: int = COUNTED_VALUES) -> dict[Any, int]:
         """Values of a column → number of rows, most first."""
-        return dict(self._asked(selecting.group_statement(view, column, tuple(conditions), limit)))
+        kept = selecting.stored_column(view, column)
+        found = self._asked(selecting.group_statement(view, column, tuple(conditions), limit))
+        return {value if kept is None else decode_value(kept, value): number for value, number in found}
 
     def group(self, resource: Resource, column: str) -> dict[Any, int]:
         """Values of a resource's own column → number of rows, most first."""
@@ -356,9 +361,11 @@ def _given_up(report: CollectorReport) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _declared(resource: Resource, column: str) -> None:
-    if column not in {c.name for c in columns_of(resource.row)}:
-        raise BadQuery(f"{resource.name} has no column {column}.")
+def _declared(resource: Resource, name: str) -> Column:
+    column = column_of(resource, name)
+    if column is None:
+        raise BadQuery(f"{resource.name} has no column {name}.")
+    return column
 
 
 def _page(view: View, selection: Selection, rows: list[tuple[Any, ...]], now_ms: int, *, more: bool) -> Page:
@@ -389,11 +396,7 @@ def _decoder(view: View, name: str) -> Column | None:
     """How a selected column is read, by the resource whose field it is; None for computed ones."""
     if name in view.composed:
         return Column(name, "TEXT", json.loads)
-    table, _, field = view.sql(name).partition(".")
-    for resource in (view.base, *(join.resource for join in view.joins)):
-        if resource.name == table:
-            return next((column for column in columns_of(resource.row) if column.name == field), None)
-    return None
+    return selecting.stored_column(view, name)
 
 
 __all__ = ["Freshness", "IndexMissing", "Partial", "SessionReader"]

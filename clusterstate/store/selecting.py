@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.query import OPERATORS, AnyOf, Condition, Cursor, Selection, View
-from clusterstate.store.derived import counts_table, texts_table
+from clusterstate.store.derived import beside_texts, counts_table, texts_table
+from clusterstate.store.schema import Column, column_of
 
+EQUALITIES = frozenset({"is", "is_not"})
 TEXT_OPERATORS = frozenset({"contains", "like", "starts"})
 
 
@@ -89,7 +91,7 @@ def _part_statement(
     plus = "+" if few_match else ""  # SQLite then takes no index for the order
     order = f"{plus}{sort} {direction}, {plus}{hash_} {direction}" if segment.with_value else f"{plus}{hash_} {direction}"
     used = {*selection.columns, selection.sort, *_columns(selection)}
-    columns = ", ".join(view.sql(column) for column in selection.columns)
+    columns = ", ".join(selected_sql(view, column) for column in selection.columns)
     selected = f"{columns}, {sort}, {hash_}, {int(segment.is_last)}"
     sql = f"SELECT {selected} FROM {_tables(view, used)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {int(limit)}"  # noqa: S608 - declared names
     return Statement(sql, tuple(values))
@@ -110,6 +112,9 @@ def group_statement(view: View, column: str, conditions: tuple[Condition | AnyOf
     source = _source(view, conditions, column)
     grouped = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {int(limit)}"
     sql = f"SELECT {view.sql(column)}, {source.number} FROM {source.tables} WHERE {source.where} {grouped}"  # noqa: S608 - declared names
+    kept = stored_column(view, column)
+    if kept is not None and kept.is_interned:
+        sql = f"WITH found(value, number) AS ({sql}) SELECT (SELECT word FROM words WHERE n = value), number FROM found"  # noqa: S608
     return Statement(sql, source.values, source.resources)
 
 
@@ -135,15 +140,14 @@ def _source(view: View, conditions: tuple[Condition | AnyOf, ...], *columns: str
     words = [condition for condition in conditions if _is_word(view, condition)]
     others = tuple(condition for condition in conditions if not _is_word(view, condition))
     used = {*columns, *(name for condition in others for name in columns_of(condition))}
-    if not base.counted or not used <= set(base.counted) - view.columns.keys():
+    counts = counts_table(base, used) if used.isdisjoint(view.columns) else None
+    if counts is None or (words and not used <= set(beside_texts(base))):
         where, values = conditions_sql(view, conditions)
         used |= {name for condition in words for name in columns_of(condition)}
         return Source("count(*)", _tables(view, used), " AND ".join(where) or "1", tuple(values), _resources(view, used))
     where, values = conditions_sql(view, others)
     if not words:
-        return Source(
-            "coalesce(sum(n), 0)", f"{counts_table(base)} AS {base.name}", " AND ".join(where) or "1", tuple(values), (base.name,)
-        )
+        return Source("coalesce(sum(n), 0)", f"{counts} AS {base.name}", " AND ".join(where) or "1", tuple(values), (base.name,))
     where += [f"instr({base.name}.text, ?) > 0" for _ in words]
     values += [_lower(_parts(condition)[0]) for condition in words]
     return Source("count(*)", f"{texts_table(base)} AS {base.name}", " AND ".join(where), tuple(values), (base.name,))
@@ -163,7 +167,7 @@ def conditions_sql(view: View, conditions: tuple[Condition | AnyOf, ...], *, few
         term = f"({' OR '.join(parts)})"
         if few_match and _is_counted_text(view, condition):
             column = columns_of(condition)[0]
-            inner = f"SELECT {column} FROM {counts_table(base)} AS {base.name} WHERE {term}"  # noqa: S608 - declared names
+            inner = f"SELECT {column} FROM {counts_table(base, {column})} AS {base.name} WHERE {term}"  # noqa: S608 - declared names
             term = f"{view.sql(column)} IN ({inner})"
         terms.append(term)
         values.extend(value for some in bound for value in some)
@@ -183,7 +187,7 @@ def _is_counted_text(view: View, condition: Condition | AnyOf) -> bool:
     """Whether this is a search in one column of few values."""
     parts = _parts(condition)
     columns = {part.column for part in parts}
-    return len(columns) == 1 and columns <= set(view.base.counted) and all(part.operator in TEXT_OPERATORS for part in parts)
+    return len(columns) == 1 and counts_table(view.base, columns) is not None and all(part.operator in TEXT_OPERATORS for part in parts)
 
 
 def _lower(condition: Condition) -> str:
@@ -201,10 +205,24 @@ def _parts(condition: Condition | AnyOf) -> tuple[Condition, ...]:
 
 
 def _condition(view: View, condition: Condition) -> tuple[str, list[Any]]:
-    term = OPERATORS[condition.operator].format(view.sql(condition.column))
+    column = stored_column(view, condition.column)
+    term = _term(view.sql(condition.column), condition.operator, column)
     if condition.operator in {"unknown", "known"}:
         return term, []
-    return term, [_bound(condition)]
+    value = _bound(condition)
+    return term, [column.bind(value) if column is not None and condition.operator in EQUALITIES else value]
+
+
+def _term(sql: str, operator: str, column: Column | None) -> str:
+    """The condition, with a mark for its value, as the column is kept."""
+    if column is None or column.is_plain or not (column.is_packed or column.is_interned) or operator in {"unknown", "known"}:
+        return OPERATORS[operator].format(sql)
+    if column.is_packed:
+        return OPERATORS[operator].format(sql if operator in EQUALITIES else f"lower(hex({sql}))")
+    if operator in {"lacks", "not_like", "is_not"}:
+        opposite = {"lacks": "contains", "not_like": "like", "is_not": "is"}[operator]
+        return f"({sql} IS NULL OR {sql} NOT IN (SELECT n FROM words WHERE {OPERATORS[opposite].format('word')}))"  # noqa: S608
+    return f"{sql} IN (SELECT n FROM words WHERE {OPERATORS[operator].format('word')})"  # noqa: S608 - declared names
 
 
 def _bound(condition: Condition) -> Any:
@@ -235,6 +253,21 @@ def _tables(view: View, columns: set[str]) -> str:
 
 def _columns(selection: Selection) -> list[str]:
     return [name for condition in (*selection.always, *selection.where) for name in columns_of(condition)]
+
+
+def stored_column(view: View, name: str) -> Column | None:
+    """The column whose value a name of the view stands for, as the index keeps it; None for computed ones."""
+    if name not in view.columns:
+        return column_of(view.base, name)
+    table, _, field = view.columns[name].partition(".")
+    joined = next((join.resource for join in view.joins if join.resource.name == table), None)
+    return column_of(joined, field) if joined is not None else None
+
+
+def selected_sql(view: View, name: str) -> str:
+    """The expression whose value `Column.decode` takes."""
+    column = stored_column(view, name)
+    return view.sql(name) if column is None or not column.is_interned else column.sql(view.sql(name).partition(".")[0])
 
 
 def columns_of(condition: Condition | AnyOf) -> list[str]:

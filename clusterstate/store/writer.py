@@ -171,6 +171,11 @@ class SessionWriter:
         if self._epoch is not None:
             self._tick = int(replies[-1])
 
+    def confirmed(self, name: str) -> float | None:
+        """As of when something was last known right, Unix seconds."""
+        value = self._redis.hget(keys.fresh(self.cluster, self.session), name)
+        return float(value) if isinstance(value, bytes) else None
+
     def unconfirm(self, names: Iterable[str]) -> None:
         """Forgets when these were last known right: they are no more."""
         listed = list(names)
@@ -196,6 +201,12 @@ class SessionWriter:
         decode = codec(resource.row).decode
         blobs = read_rows(self._redis, self.cluster, self.session, resource, [id_to_field(item) for item in ids])
         return [None if blob is None else decode(blob) for blob in blobs]
+
+    def reserve(self, resource: Resource, count: int) -> int:
+        """The first of so many consecutive numbers, from 1, which nobody else is given in this session."""
+        key = keys.counters(self.cluster, self.session)
+        [last] = self._commit(lambda pipe: pipe.hincrby(key, "sequence:" + resource.name, count))
+        return int(last) - count + 1
 
     def evicted(self, resource: Resource) -> int:
         """Dead rows given up for the limit since the session began."""

@@ -19,7 +19,7 @@ from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.fleet_index import is_sealed
 from clusterstate.store.index import Index
 from clusterstate.store.projection import Projection
-from clusterstate.store.schema import bring_up_to_date
+from clusterstate.store.upgrade import bring_up_to_date
 from clusterstate.store.writer import LeaseLost, SessionWriter, current_session
 from tests.built_cluster import BuiltCluster
 from tests.open_files import open_files

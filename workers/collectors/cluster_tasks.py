@@ -27,6 +27,8 @@ LAST_WORD_S = 20.0
 """After a job's end the GCS goes on learning how its tasks ended: it calls the rest failed after 15 s."""
 AT_ONCE = 2000
 """Updates that are joined with what is kept in one go."""
+NUMBERS_AT_ONCE = 10_000
+"""A watch that ends leaves what it did not use unused."""
 MAX_TEXTS = 200_000
 """Different long texts that are kept of one session: a program may make one up for each task."""
 
@@ -43,6 +45,7 @@ class Tasks:
         self._seen: dict[str, Unchanged] = {}  # the last replies' rows, by job
         self._open: dict[str, set[str]] = {}  # attempts that have not ended, by job
         self._texts: set[str] = set()
+        self._sequence = Sequence()
         self._ended = 0
 
     @property
@@ -92,7 +95,7 @@ class Tasks:
         still_open = self._open.setdefault(job_id, set())
 
         def joined(known: Task | None, some: list[TaskUpdate]) -> Task:
-            task = merge_all(known, some)
+            task = merge_all(known, some, self._sequence.next(writer) if known is None else 0)
             if has_ended(task.state):
                 still_open.discard(task.attempt_id)
                 self._ended += known is None or not has_ended(known.state)
@@ -115,6 +118,21 @@ class Tasks:
                 if text.text_id not in self._texts and len(self._texts) < MAX_TEXTS:
                     self._texts.add(text.text_id)
                     yield text
+
+
+class Sequence:
+    """Numbers attempts in the order in which they were first heard of, on and on through every watch over the session."""
+
+    def __init__(self) -> None:
+        self._numbers = iter(range(0))
+
+    def next(self, writer: SessionWriter) -> int:
+        number = next(self._numbers, None)
+        if number is None:
+            first = writer.reserve(TASKS, NUMBERS_AT_ONCE)
+            self._numbers = iter(range(first, first + NUMBERS_AT_ONCE))
+            number = next(self._numbers)
+        return number
 
 
 def _drivers(writer: SessionWriter) -> dict[str, int | None]:

@@ -16,7 +16,7 @@ _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _TIME_PLACES = {state: _PLACES[name] for state, name in STATE_FIELDS.items()}
 _GROUPED = frozenset(
     {"state", "end_evidence", "end_time_ms", "error_type", "error_message_id", "is_debugger_paused", "debugger_changed_ms"}
-    | {"is_named_by_repr"}
+    | {"is_named_by_repr", "sequence"}
 )
 _SAID = tuple(n for n in _NAMES if n not in _GROUPED and n not in STATE_FIELDS.values() and n != "other_states_ms")
 _values_of = attrgetter(*_NAMES)
@@ -28,6 +28,7 @@ _END_MS, _EVIDENCE, _OTHERS = (_PLACES[n] for n in ("end_time_ms", "end_evidence
 _ERROR_TYPE, _ERROR_TEXT, _PAUSED, _PAUSED_AT = (
     _PLACES[n] for n in ("error_type", "error_message_id", "is_debugger_paused", "debugger_changed_ms")
 )
+_SEQUENCE = _PLACES["sequence"]
 _REPR, _BY_REPR, _JOB, _ACTOR = (_PLACES[n] for n in ("actor_repr_name", "is_named_by_repr", "job_id", "actor_id"))
 
 _BLANK = _values_of(Task(""))
@@ -43,11 +44,12 @@ def merge(known: Task | None, update: TaskUpdate) -> Task:
     return merge_all(known, (update,))
 
 
-def merge_all(known: Task | None, updates: Iterable[TaskUpdate]) -> Task:
-    """The attempt after all of these updates. The result does not depend on their order, nor on how often each came.
+def merge_all(known: Task | None, updates: Iterable[TaskUpdate], sequence: int = 0) -> Task:
+    """The attempt after all of these updates; `sequence` is its place if it is new.
 
-    The furthest state holds, the earliest moment of each state, and whatever else was ever said: where two sources
-    differ, the greater value, so that the order cannot matter. Raises ValueError when there is nothing to join.
+    The result does not depend on their order, nor on how often each came. The furthest state holds, the earliest moment of
+    each state, and whatever else was ever said: where two sources differ, the greater value, so that the order cannot matter.
+    Raises ValueError when there is nothing to join.
     """
     before = None if known is None else list(_values_of(known))
     values = None if before is None else before.copy()
@@ -56,6 +58,7 @@ def merge_all(known: Task | None, updates: Iterable[TaskUpdate]) -> Task:
     for update in updates:
         if values is None:
             values = _empty(update.task_id, update.attempt_number)
+            values[_SEQUENCE] = sequence
         _take(values, update)
     if values is None:
         raise ValueError("no update of a task that is not known")

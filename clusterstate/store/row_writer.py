@@ -1,0 +1,136 @@
+"""How rows get into a table of the index: only what changed is written, and what is derived from them comes along."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from clusterstate.resources import Resource
+from clusterstate.store import derived
+from clusterstate.store.schema import Column, columns_of, key_of, row_place
+
+AT_ONCE = 1000
+WORDS_KEPT = 100_000
+"""Interned words whose numbers are remembered: 10 MB at most."""
+
+_json_encode = msgspec.json.Encoder().encode
+
+
+class Words:
+    """The numbers of interned words. What is forgotten is looked up again."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._known: dict[str, int] = {}
+
+    def number(self, word: str) -> int:
+        """That of this word, a new one if it has none."""
+        found = self._known.get(word)
+        if found is None:
+            self._db.execute("INSERT OR IGNORE INTO words(word) VALUES(?)", (word,))
+            found = int(self._db.execute("SELECT n FROM words WHERE word = ?", (word,)).fetchone()[0])
+            if len(self._known) >= WORDS_KEPT:
+                self._known.clear()
+            self._known[word] = found
+        return found
+
+    def forget(self) -> None:
+        """Those of a transaction that was taken back are not there."""
+        self._known.clear()
+
+
+class RowWriter:
+    """Writes the rows of one resource, within a transaction. `derives`: what is derived from the rows is there and comes along."""
+
+    def __init__(self, db: sqlite3.Connection, resource: Resource, words: Words) -> None:
+        self.derives = derived.is_filled(db, resource)
+        self._db = db
+        self._resource = resource
+        self._words = words
+        self._columns = columns_of(resource)
+        self._names = tuple(column.name for column in self._columns)
+        self._sequence = None if resource.sequence is None else self._names.index(resource.sequence)
+        self._special = [(place, column) for place, column in enumerate(self._columns) if column.decode is not bool and not column.is_plain]
+        marks = ", ".join("?" * (len(self._names) + 1))
+        self._insert = f"INSERT OR REPLACE INTO {resource.name}(row_hash, {', '.join(self._names)}) VALUES({marks})"
+        self._select = f"SELECT {', '.join(self._names)} FROM {resource.name} WHERE row_hash = ?"  # noqa: S608 - declared names
+
+    def derive(self) -> None:
+        """Fills what is derived from the rows, unless that is done."""
+        if not self.derives and derived.is_wanted(self._resource):
+            derived.fill(self._db, self._resource)
+            self.derives = True
+
+    def put(self, rows: Iterable[tuple[str, list[Any]]]) -> int:
+        """Inserts or updates (id, values in field order) pairs; returns how many there were."""
+        if not self.derives and derived.is_wanted(self._resource):
+            return self._db.executemany(self._insert, (self._bound(*row) for row in rows)).rowcount
+        total = 0
+        iterator = iter(rows)
+        while some := list(islice(iterator, AT_ONCE)):
+            total += len(some)
+            self._put({bound[0]: tuple(bound[1:]) for bound in (self._bound(*row) for row in some)})
+        return total
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Removes the rows of these ids."""
+        iterator = iter(ids)
+        while some := list(islice(iterator, AT_ONCE)):
+            keys = [key for item in some if (key := self._key_of_id(item)) is not None]
+            self._tell((key, before, None) for key, before in self._before(keys).items())
+            self._db.executemany(f"DELETE FROM {self._resource.name} WHERE row_hash = ?", [(key,) for key in keys])  # noqa: S608 - declared names
+
+    def _put(self, rows: dict[int, tuple[Any, ...]]) -> None:
+        before = self._before(rows)
+        new = [(key, *values) for key, values in rows.items() if key not in before]
+        self._db.executemany(self._insert, new)
+        updates: dict[tuple[int, ...], list[tuple[Any, ...]]] = {}
+        for key, old in before.items():
+            values = rows[key]
+            places = tuple(place for place, value in enumerate(values) if value != old[place])
+            if places:
+                updates.setdefault(places, []).append((*(values[place] for place in places), key))
+        for places, bound in updates.items():  # SQLite writes the entries of an index whenever its column is set at all
+            listed = ", ".join(f"{self._names[place]} = ?" for place in places)
+            self._db.executemany(f"UPDATE {self._resource.name} SET {listed} WHERE row_hash = ?", bound)  # noqa: S608 - declared names
+        self._tell((key, before.get(key), values) for key, values in rows.items())
+
+    def _before(self, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+        ask, found = self._db.execute, {}
+        for key in keys:
+            row = ask(self._select, (key,)).fetchone()
+            if row is not None:
+                found[key] = row
+        return found
+
+    def _tell(self, changes: Iterator[tuple[int, tuple[Any, ...] | None, tuple[Any, ...] | None]]) -> None:
+        if self.derives:
+            named = ((key, self._named(before), self._named(after)) for key, before, after in changes if before != after)
+            derived.follow(self._db, self._resource, named)
+
+    def _named(self, values: tuple[Any, ...] | None) -> dict[str, Any] | None:
+        return None if values is None else dict(zip(self._names, values, strict=True))
+
+    def _key_of_id(self, row_id: str) -> int | None:
+        where, values = row_place(self._resource, row_id)
+        found = self._db.execute(f"SELECT row_hash FROM {self._resource.name} WHERE {where}", values).fetchone()  # noqa: S608 - declared names
+        return None if found is None else int(found[0])
+
+    def _bound(self, row_id: str, values: list[Any]) -> list[Any]:
+        """As bound in a statement: the key, then the values as the columns keep them."""
+        sequence = None if self._sequence is None else values[self._sequence]
+        bound = [key_of(row_id, sequence), *values]
+        for place, column in self._special:
+            value = values[place]
+            if value is not None:
+                bound[place + 1] = self._stored(column, value)
+        return bound
+
+    def _stored(self, column: Column, value: Any) -> Any:
+        if column.is_interned:
+            return self._words.number(value)
+        return column.pack(value) if column.is_packed else _json_encode(value).decode()
