@@ -47,8 +47,23 @@ def processes_file(state_dir: Path, command: str = "up") -> Path:
     return state_dir / f"{command}.processes.json"
 
 
+def ingest_secret_file(state_dir: Path, cluster: str) -> Path:
+    """What Ray's agents of a cluster send to be let in with task events."""
+    return keys_dir(state_dir) / f"ingest-{cluster}.secret"
+
+
+def spool_dir(state_dir: Path, cluster: str) -> Path:
+    """Task events that were pushed and not read yet."""
+    return state_dir / "spool" / cluster
+
+
 def log_dir(state_dir: Path) -> Path:
     return state_dir / "log"
+
+
+def operations_dir(state_dir: Path) -> Path:
+    """Locks of those who do operations, one for each cluster."""
+    return state_dir / "operations"
 
 
 def redis_dir(state_dir: Path, engine: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clusterstate import resources
 from clusterstate.resources import Resource
+from clusterstate.task_states import NOT_RECORDED
 
 LONGEST_CURSOR = 400_000
 """Bytes of a sorted text that a link to the next page may carry."""
@@ -185,18 +186,30 @@ ACTORS = View(
         )
     },
 )
+STATES_OF_TASKS = f"""
+SELECT state, sum(n) AS n FROM (
+    SELECT state, n FROM tasks_counts WHERE {{job}}
+    UNION ALL SELECT state, n FROM tasks_given_up WHERE {{job}}
+    UNION ALL SELECT '{NOT_RECORDED}', task_totals.reported - (
+        SELECT coalesce(sum(n), 0) FROM (
+            SELECT job_id, n FROM tasks_counts UNION ALL SELECT job_id, n FROM tasks_given_up
+        ) AS known WHERE known.job_id = task_totals.job_id
+    ) AS n FROM task_totals WHERE {{job}} AND n > 0
+) GROUP BY state
+"""  # noqa: S608 - names of tables
+"""Attempts by state. `{job}`: a condition on job_id. Those that were given up go on counting; what Ray counts beyond what is
+recorded was lost before it came here, or is on its way.
+"""
+
 JOBS = View(
     resources.JOBS,
     (),
     {
         "duration_ms": "(coalesce(jobs.end_time_ms, :now_ms) - jobs.start_time_ms)",
-        "tasks": (
-            "(SELECT json_group_object(state, n) FROM (SELECT state, sum(n) AS n FROM tasks_counts"
-            " WHERE tasks_counts.job_id = jobs.job_id GROUP BY state))"
-        ),
+        "tasks": f"(SELECT json_group_object(state, n) FROM ({STATES_OF_TASKS.format(job='job_id = jobs.job_id')}))",  # noqa: S608
     },
     composed=frozenset({"tasks"}),
-    also=(resources.TASKS,),
+    also=(resources.TASKS, resources.TASK_TOTALS, resources.TASKS_GIVEN_UP),
 )
 NODES = View(
     resources.NODES,

@@ -87,6 +87,7 @@ TASKS = Resource(
         "node_id,creation_time_ms",
         "actor_id,creation_time_ms",
         "worker_id,creation_time_ms",
+        "worker_id,start_time_ms,end_time_ms",  # the timeline reads and counts what a worker ran from this alone
         "parent_task_id,creation_time_ms",
         "task_id",
         "name",
@@ -115,6 +116,8 @@ TASKS = Resource(
     place=model.attempt_of,
 )
 """One row an attempt. A million are common: packed, interned and in order they take half the room, and half the time to write."""
+TASK_TOTALS = Resource("task_totals", model.TaskTotals, "job_id", 16, ("job_id",))
+TASKS_GIVEN_UP = Resource("tasks_given_up", model.GivenUpTasks, "key", 128, ("job_id",))
 TEXTS = Resource("texts", model.Text, "text_id", 1024, ("text_id",))
 """Long or repeated texts of tasks, once each."""
 METADATA = Resource("metadata", model.ClusterMetadata, None)
@@ -133,6 +136,8 @@ RESOURCES: tuple[Resource, ...] = (
     ACTORS,
     PLACEMENT_GROUPS,
     TASKS,
+    TASK_TOTALS,
+    TASKS_GIVEN_UP,
     TEXTS,
     METADATA,
     STATUS,

@@ -45,6 +45,15 @@ class Settings:
     address: str = _setting("", "GCS address host:port of the Ray cluster. Empty: RAY_ADDRESS, else the one running here.")
     url_prefix: str = _setting("", "Path prefix below which all pages live, such as /raydeck.")
     allowed_hosts: tuple[str, ...] = _setting((), "Host names that requests may ask for, beside the listening address. Comma list.")
+    cluster_listen: str = _setting(
+        "",
+        "HOST:PORT for Ray's agents to push task events to, over plain HTTP: on the cluster's private network, never public. "
+        "Pages are not served there. Port 0 picks one.",
+    )
+    in_place: bool = _setting(
+        False, "Stand in the official dashboard's place: clients and agents of the cluster find cluster_listen as its address."
+    )
+    spool_mb: int = _setting(512, "Megabytes of pushed events that may wait to be read; beyond that agents keep them.", low=1, high=100_000)
     trusted_proxies: tuple[str, ...] = _setting(
         (), "Addresses or networks of proxies whose X-Forwarded-* are believed; 'unix' for a socket. Comma list."
     )
@@ -151,6 +160,10 @@ def _parse_bool(text: str) -> bool:
 def _check(settings: Settings) -> Settings:
     if settings.log_level.lower() not in {"debug", "info", "warning", "error"}:
         raise BadSetting(f"{variable('log_level')} is {settings.log_level!r}; it must be debug, info, warning or error.")
+    if settings.cluster_listen and host_and_port(settings.cluster_listen) is None:
+        raise BadSetting(f"{variable('cluster_listen')} is {settings.cluster_listen!r}; it must be HOST:PORT, such as 127.0.0.1:8271.")
+    if settings.in_place and not settings.cluster_listen:
+        raise BadSetting(f"{variable('in_place')} needs {variable('cluster_listen')}: the address that the cluster is to find Raydeck at.")
     if settings.url_prefix and not settings.url_prefix.startswith("/"):
         raise BadSetting(f"{variable('url_prefix')} is {settings.url_prefix!r}; it must start with a slash, such as /raydeck.")
     for proxy in settings.trusted_proxies:
@@ -175,6 +188,15 @@ def is_peer(text: str) -> bool:
         return text == "unix" or bool(ipaddress.ip_network(text, strict=False))
     except ValueError:
         return False
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """The two parts of `HOST:PORT` or `[V6]:PORT`; None when it is neither."""
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and not text.startswith("[")):
+        return None
+    return host, int(port)
 
 
 def is_cluster_name(text: str) -> bool:

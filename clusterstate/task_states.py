@@ -9,6 +9,8 @@ from clusterstate.model.task import Task
 
 END_UNKNOWN = "END_UNKNOWN"
 UNKNOWN = "UNKNOWN"
+NOT_RECORDED = "NOT_RECORDED"
+"""What Ray counts and nothing else is known of: no row has this state."""
 GCS, PUSHED, INFERRED = "GCS", "PUSHED", "INFERRED"
 """Who says how an attempt ended. What is pushed is a claim; INFERRED: the GCS saw its worker die and heard no more of it."""
 
@@ -55,6 +57,7 @@ SEGMENTS: dict[str, tuple[str, ...]] = {
     ),
     "waiting_for_dependencies": ("PENDING_ARGS_AVAIL",),
     "unknown": ("NIL", UNKNOWN, END_UNKNOWN),
+    "not_recorded": (NOT_RECORDED,),
 }
 """Ray's progress bar: segment -> the states it counts. Every other state is unknown."""
 

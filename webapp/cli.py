@@ -24,6 +24,7 @@ COMMANDS = {
     "token": "webapp.commands.accounts",
     "audit": "webapp.commands.accounts",
     "list": "webapp.commands.tables",
+    "env": "webapp.commands.ray_environment",
     "routes": "webapp.commands.routes",
     "backup": "webapp.commands.keeping",
     "restore": "webapp.commands.keeping",

@@ -20,6 +20,8 @@ from workers.roles import Role, Target
 from workers.schedule import LoopWatch, loops_for
 
 REDIS, PROJECTOR, COLLECTOR, NODE, QUICK, LONG, DEMO = "redis", "projector", "collector", "node", "quick", "long", "demo"
+RECEIVER = "receiver"
+OPERATIONS = "operations"
 DEMO_READY_BYTES = 64 * 1024
 
 PRELOADED = (
@@ -31,6 +33,8 @@ PRELOADED = (
     "clusterstate.store.writer",
     "workers.start",
     "workers.probes.node",
+    "workers.operations.worker",
+    "workers.operations.driver",
     "workers.projector",
 )
 """Imported once, before the roles are forked. gRPC is not among them: the cluster collector alone imports it."""
@@ -80,6 +84,18 @@ class Machine:
         return Role(
             kind,
             run=lambda: self._with_target_environ(lambda: start.run_probe_worker(self.settings, self.cluster, self.host, kind)),
+            needs=(REDIS,),
+            may_start=lambda: self.target.is_known,
+            stop_within_s=2.5,
+        )
+
+    def operations(self) -> Role:
+        """Does what was asked of the cluster. It needs the journal and the master key: it runs on the head alone."""
+        return Role(
+            OPERATIONS,
+            run=lambda: self._with_target_environ(
+                lambda: start.run_operations(self.settings, self.cluster, self.host, self.target.address)
+            ),
             needs=(REDIS,),
             may_start=lambda: self.target.is_known,
             stop_within_s=2.5,

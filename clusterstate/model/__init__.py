@@ -10,15 +10,16 @@ from clusterstate.model.autoscaler import (
     ResourceDemand,
     StatusMoment,
 )
-from clusterstate.model.cluster import ClusterMetadata, CollectorReport, RoleCost, SourceReport
+from clusterstate.model.cluster import ClusterMetadata, CollectorReport, PushReport, RoleCost, SourceReport
 from clusterstate.model.job import Job
 from clusterstate.model.node import Disk, Gpu, GpuProcess, NetworkInterface, Node, NodeResources, NodeStats
 from clusterstate.model.placement_group import Bundle, PlacementGroup
 from clusterstate.model.sample import NodeSample
-from clusterstate.model.task import Task, Text, attempt_id, attempt_of
+from clusterstate.model.task import OTHER_NAMES, GivenUpTasks, Task, TaskTotals, Text, attempt_id, attempt_of
 from clusterstate.model.worker import Process, Worker
 
 __all__ = [
+    "OTHER_NAMES",
     "Actor",
     "Bundle",
     "BundleShape",
@@ -27,6 +28,7 @@ __all__ = [
     "CollectorReport",
     "Disk",
     "FailedNode",
+    "GivenUpTasks",
     "Gpu",
     "GpuProcess",
     "Job",
@@ -39,11 +41,13 @@ __all__ = [
     "PendingNode",
     "PlacementGroup",
     "Process",
+    "PushReport",
     "ResourceDemand",
     "RoleCost",
     "SourceReport",
     "StatusMoment",
     "Task",
+    "TaskTotals",
     "Text",
     "Worker",
     "attempt_id",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,31 @@ class SourceReport:
     """How one resource is being learnt."""
 
     resource: str
-    source: str  # pubsub, poll, pubsub+poll
+    source: str  # pubsub, poll, pubsub+poll, push+poll
     interval_s: float | None = None  # of the poll in force
     as_of: float | None = None  # last time it was known right, Unix seconds
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What Ray's agents pushed to this host, counted since the collector's present watch began."""
+
+    bodies: int = 0
+    events: int = 0  # that told something of a task of this session
+    unreadable: int = 0  # events, or bodies of which nothing could be read
+    of_other_sessions: int = 0  # events
+    dropped: int = 0  # attempts that workers said they lost events of; one may be named more than once
+    set_aside: int = 0  # bodies too big to keep
+    broken: int = 0  # records that were cut short on their way
+    waiting_bytes: int = 0  # received and not read yet
+    last_at: float | None = None  # when the newest that was read was received, Unix seconds
+
+    def plus(self, waiting_bytes: int | None = None, last_at: float | None = None, **more: int) -> PushReport:
+        """With these counts added, and these two as they are now."""
+        counts = {name: getattr(self, name) + number for name, number in more.items()}
+        waiting = self.waiting_bytes if waiting_bytes is None else waiting_bytes
+        return replace(self, **counts, waiting_bytes=waiting, last_at=self.last_at if last_at is None else last_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,7 @@ class CollectorReport:
     workers_evicted: int = 0
     tasks_evicted: int = 0
     tasks_dropped: int = 0  # attempts of which Ray itself lost something
+    pushed: PushReport | None = None  # None: nothing was
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,36 @@ class Task:
     debugger_changed_ms: int | None = None  # when that was said last
     end_evidence: str | None = None  # who says how it ended: GCS, PUSHED, or INFERRED by the GCS from its worker's death
     sequence: int = 0  # the order in which this session's attempts were first heard of, from 1; 0: noted by an older Raydeck
+    is_dropped: bool = False  # its worker said that it lost events of it: its end may be one of them
 
     @property
     def attempt_id(self) -> str:
         """Names the row."""
         return attempt_id(self.task_id, self.attempt_number)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTotals:
+    """What Ray itself counts of a job's attempts, whatever of them is recorded here."""
+
+    job_id: str
+    reported: int  # attempts that the GCS stores and those that it knows were lost, as of the last poll
+    dropped: int  # of these, those lost
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUpTasks:
+    """Attempts that were given up for the limit: their rows are gone, they still count."""
+
+    key: str  # job_id, name and state, by hash
+    job_id: str | None
+    name: str | None  # OTHER_NAMES for those beyond the number of names that is kept
+    state: str
+    type: str | None
+    n: int
+
+
+OTHER_NAMES = "(other names)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,13 @@ def is_filled(db: sqlite3.Connection, resource: Resource) -> bool:
     return db.execute("SELECT 1 FROM meta WHERE name = ?", (_filled(resource),)).fetchone() is not None
 
 
+def count(db: sqlite3.Connection, resource: Resource) -> int:
+    """How many rows are counted; 0 where none are."""
+    if not resource.counted:
+        return 0
+    return int(db.execute(f"SELECT coalesce(sum(n), 0) FROM {resource.name}_counts").fetchone()[0])  # noqa: S608 - a declared name
+
+
 def fill(db: sqlite3.Connection, resource: Resource) -> None:
     """Fills the tables from the rows that are there. From now on every change is to be told to `follow`."""
     name = resource.name

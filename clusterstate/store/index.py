@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterstate.model import NodeSample
 from clusterstate.resources import RESOURCES, Resource
-from clusterstate.store import schema
+from clusterstate.store import derived, schema
 from clusterstate.store.row_writer import RowWriter, Words
 from clusterstate.store.schema import COMMITS, columns_of
 
@@ -105,6 +105,10 @@ class Index:
         else:
             self._db.execute("DELETE FROM fresh")
         self._db.executemany("INSERT OR REPLACE INTO fresh(name, at) VALUES(?, ?)", list(moments.items() - before.items()))
+
+    def large_rows(self) -> int:
+        """How many rows there are of the large resources, as they are counted anyway."""
+        return sum(derived.count(self._db, resource) for resource in RESOURCES)
 
     def keep_derived(self) -> None:
         """Fills the counts and texts beside the rows, unless that is done, and keeps them true from now on."""

@@ -86,6 +86,16 @@ def counters(cluster: str, session_name: str) -> bytes:
     return session(cluster, session_name, "counters")
 
 
+def task_questions(cluster: str) -> bytes:
+    """List of what Ray's clients ask about tasks, msgpack. By receivers; expires."""
+    return _key("taskq", cluster)
+
+
+def ray_token(cluster: str) -> bytes:
+    """A digest of the cluster's own token. By the cluster collector, for ever; absent where the cluster asks for none."""
+    return _key("raytoken", cluster)
+
+
 def lease(name: str) -> bytes:
     """The `value` of the Lease of who may run the loop `name`. By the loop's keeper; expires with its time to live."""
     return _key("lease", name)

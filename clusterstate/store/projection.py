@@ -30,6 +30,8 @@ ENTRIES_AT_ONCE = 500
 IDS_AT_ONCE = 1000
 IN_BULK_FROM = 5000
 """Changed rows at once from which a new index is filled faster than this one is brought up to date: a first snapshot, say."""
+IN_BULK_SHARE = 0.3
+"""And they must be this share of all rows."""
 IN_FIRST_SNAPSHOT = 1000
 """The same while the collector has not written all there is: more is coming."""
 NOTHING_MORE_S = 5.0
@@ -96,8 +98,7 @@ class Projection:
             return False
         updated, forgotten = _gather(changes)
         epoch = self._index.noted("epoch")
-        many = IN_BULK_FROM if is_whole(self._fresh) else IN_FIRST_SNAPSHOT
-        if self._new is None and epoch is not None and sum(map(len, updated.values())) > many:
+        if self._new is None and epoch is not None and self._is_much(sum(map(len, updated.values()))):
             self._begin_new(epoch)  # reads what these entries announce
             return False
         try:
@@ -228,6 +229,12 @@ class Projection:
     def _last_change_id(self) -> bytes:
         last: Any = self._redis.xrevrange(keys.changes(self.cluster, self.session), count=1)
         return bytes(last[0][0]) if last else FIRST_ID
+
+    def _is_much(self, rows: int) -> bool:
+        """Whether a new index takes in so many changed rows sooner than this one: it takes in all others as well."""
+        if not is_whole(self._fresh):
+            return rows > IN_FIRST_SNAPSHOT
+        return rows > IN_BULK_FROM and rows > self._index.large_rows() * IN_BULK_SHARE
 
     def _apply(self, updated: Fields, forgotten: Fields, changes: StreamEntries, samples: StreamEntries, now: float) -> None:
         index = self._index if self._new is None else self._new.index

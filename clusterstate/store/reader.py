@@ -12,20 +12,37 @@ from typing import Any
 
 from clusterstate.model import ClusterMetadata, ClusterStatus, CollectorReport
 from clusterstate.query import AnyOf, BadQuery, Condition, Cursor, Page, Selection, View
-from clusterstate.resources import ACTORS, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, STATUS, STATUS_HISTORY, TASKS, WORKERS, Resource
+from clusterstate.resources import (
+    ACTORS,
+    COLLECTOR,
+    JOBS,
+    METADATA,
+    NODES,
+    RESOURCES,
+    STATUS,
+    STATUS_HISTORY,
+    TASK_TOTALS,
+    TASKS,
+    TASKS_GIVEN_UP,
+    WORKERS,
+    Resource,
+)
 from clusterstate.store import scanning, selecting
 from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.schema import COMMITS, Column, column_of, decode_row, decode_value, row_place, selected
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, characters, inode_of
+from clusterstate.store.task_states import reported, task_states
+from clusterstate.store.unfinished_tasks import UnfinishedTasks
 from clusterstate.utilisation import History, history_of, steps_of
 
 COUNTS_KEPT = 512
+TASK_COUNTS = (TASKS.name, TASK_TOTALS.name, TASKS_GIVEN_UP.name)
 FILES_HEARD = 64
 COUNTED_VALUES = 30
 """Values of a column that are counted at most."""
 CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name, STATUS_HISTORY.name}
-"""Resources with a freshness of their own: metadata never ages, the collector's report is its own witness, history is as fresh as its present."""
+"""Resources with a freshness of their own. Metadata never ages, the collector's report is its own witness, history is as its present."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
 
@@ -189,6 +206,19 @@ class SessionReader:
         kept = selecting.stored_column(view, column)
         found = self._asked(selecting.group_statement(view, column, tuple(conditions), limit))
         return {value if kept is None else decode_value(kept, value): number for value, number in found}
+
+    def task_states(self, job_id: str | None = None) -> dict[str, int]:
+        """Attempts by state, of a job or of all: recorded ones, those given up, and as NOT_RECORDED what Ray counts beyond them."""
+        key = (str(self.path), self._version_now(TASK_COUNTS), "task_states", job_id)
+        return {str(state): int(n) for state, n in _cached(key, lambda: list(task_states(self.path, job_id, self._deadline()).items()))}
+
+    def reported_tasks(self, job_id: str | None = None) -> tuple[int, int]:
+        """(attempts that the GCS counts, those of them that it knows were lost), of a job or of all."""
+        return reported(self.path, job_id)
+
+    def unfinished_tasks(self) -> UnfinishedTasks:
+        """Questions about attempts that wait or run."""
+        return UnfinishedTasks(self.path, self._deadline)
 
     def group(self, resource: Resource, column: str) -> dict[Any, int]:
         """Values of a resource's own column → number of rows, most first."""

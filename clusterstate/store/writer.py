@@ -37,6 +37,9 @@ DEAD: dict[str, Callable[[Any], bool]] = {
 """When a row counts against its resource's limit."""
 
 
+Tally = Callable[["SessionWriter", list[Any]], "tuple[Resource, Sequence[Any]]"]
+
+
 class LeaseLost(Exception):
     """Another process holds the lease now: stop writing at once."""
 
@@ -212,8 +215,11 @@ class SessionWriter:
         """Dead rows given up for the limit since the session began."""
         return int(self._redis.hget(keys.counters(self.cluster, self.session), "evicted:" + resource.name) or 0)
 
-    def trim_dead(self, resource: Resource, limit: int, now: float) -> int:
-        """Gives up the oldest dead rows over `limit`; returns how many were given up since the session began."""
+    def trim_dead(self, resource: Resource, limit: int, now: float, tally: Tally | None = None) -> int:
+        """Gives up the oldest dead rows over `limit`; returns how many were given up since the session began.
+
+        `tally` turns rows that go into rows of another resource, which are written in the same transaction.
+        """
         key = keys.dead(self.cluster, self.session, resource.name)
         over = int(self._redis.llen(key)) - limit
         while over > 0:
@@ -221,7 +227,8 @@ class SessionWriter:
             rows = self.get(resource, [field_to_id(name) for name in names])
             still_dead = {name: row for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)}
             until = max((row.end_time_ms or 0 for row in still_dead.values()), default=0)
-            self._evict(resource, len(names), list(still_dead), max(until, self._given_up_until(resource)))
+            instead = tally(self, list(still_dead.values())) if tally is not None and still_dead else None
+            self._evict(resource, len(names), list(still_dead), max(until, self._given_up_until(resource)), instead)
             over -= len(names)
         return self.evicted(resource)
 
@@ -239,8 +246,12 @@ class SessionWriter:
             return 0
         return int(self._redis.hget(keys.counters(self.cluster, self.session), "until:" + resource.name) or 0)
 
-    def _evict(self, resource: Resource, listed: int, names: list[bytes], until: int) -> None:
+    def _evict(
+        self, resource: Resource, listed: int, names: list[bytes], until: int, instead: tuple[Resource, Sequence[Any]] | None
+    ) -> None:
         def evict(pipe: Any) -> None:
+            if instead is not None:
+                self._put(pipe, *instead)
             pipe.ltrim(keys.dead(self.cluster, self.session, resource.name), listed, -1)
             for bucket, some in by_bucket(resource, names).items():
                 pipe.hdel(self._rows_key(resource, bucket), *some)
@@ -276,6 +287,13 @@ class SessionWriter:
 
         self._commit(write)
         return len(changed)
+
+    def _put(self, pipe: Any, resource: Resource, rows: Sequence[Any]) -> None:
+        encode = codec(resource.row).encode
+        blobs = {id_to_field(row_id(resource, row)): encode(row) for row in rows}
+        for bucket, some in by_bucket(resource, blobs).items():
+            pipe.hset(self._rows_key(resource, bucket), mapping={name: blobs[name] for name in some})
+        self._announce(pipe, resource, updated=list(blobs))
 
     def _newly_dead(self, resource: Resource, changed: list[bytes], before: dict[bytes, bytes], by_id: dict[bytes, Any]) -> list[bytes]:
         is_dead = DEAD.get(resource.name)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from clusterstate import model
-from clusterstate.resources import COLLECTOR
+from clusterstate.resources import COLLECTOR, TASK_TOTALS, TASKS_GIVEN_UP
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 
@@ -72,14 +72,41 @@ def test_the_list_sorts_and_filters_by_what_is_kept_apart(vera: Person, cluster:
 
 
 def test_the_list_says_how_tasks_are_learnt_and_what_is_missing(vera: Person, cluster: BuiltCluster) -> None:
-    cluster.with_task()
+    cluster.with_job(job_id="01000000", job_key="01000000")
+    cluster.with_task(job_id="01000000")
     assert "not collected yet" in vera.page("/c/demo/tasks").text
     source = model.SourceReport("tasks", "poll", 4.0, BEGAN / 1000, None)
     cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], tasks_dropped=17, tasks_evicted=3))
+    cluster.with_rows(TASK_TOTALS, model.TaskTotals("01000000", reported=30, dropped=17))
+    cluster.with_rows(TASKS_GIVEN_UP, model.GivenUpTasks("ab", "01000000", "work", "FINISHED", "NORMAL_TASK", 3))
     page = vera.page("/c/demo/tasks").text
     assert "each 4.0 s" in page
-    assert "lost events of 17 attempts" in page
+    assert "records for 4 of 30 attempts" in page
+    assert "17 dropped by Ray" in page
     assert "3 older ones given up" in page
+    assert "records for 4 of 30 attempts" in vera.page("/c/demo/jobs/01000000?tab=tasks").text
+
+
+def test_what_was_given_up_or_never_recorded_counts_in_the_bar(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_job(job_id="01000000", job_key="01000000")
+    cluster.with_task(state="RUNNING", job_id="01000000")
+    cluster.with_rows(TASK_TOTALS, model.TaskTotals("01000000", reported=10, dropped=2))
+    cluster.with_rows(TASKS_GIVEN_UP, model.GivenUpTasks("ab", "01000000", "work", "FINISHED", "NORMAL_TASK", 3))
+
+    [job] = vera.get("/c/demo/jobs.json?columns=job_id,tasks").get_json()["rows"]
+    assert job["tasks"] == {"RUNNING": 1, "FINISHED": 3, "NOT_RECORDED": 6}
+    assert "Not recorded <b>6</b>" in vera.page("/c/demo/jobs/01000000").text
+
+
+def test_pushed_tasks_say_so_and_what_could_not_be_read(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_task()
+    source = model.SourceReport("tasks", "push+poll", 150.0, BEGAN / 1000, None)
+    pushed = model.PushReport(bodies=9, unreadable=2, set_aside=1, waiting_bytes=5_000_000)
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], pushed=pushed))
+    page = vera.page("/c/demo/tasks").text
+    assert "pushed by Ray's agents, and counted at the GCS each " in page
+    assert "3 pushed events or bodies could not be read" in page
+    assert "wait to be read" in page
 
 
 @pytest.mark.parametrize(

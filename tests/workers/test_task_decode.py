@@ -15,7 +15,7 @@ from clusterstate.task_states import END_UNKNOWN, GCS, INFERRED, TASK_STATES
 from tests.simulated_ray import SimulatedRay, hostile
 from workers.sources import gcs_stubs
 from workers.sources.gcs import GcsClient
-from workers.sources.gcs_decode_tasks import TaskReply, TaskTotals, task_update_of
+from workers.sources.gcs_decode_tasks import TaskReply, ReplyTotals, task_update_of
 from workers.sources.gcs_fields import CUT, MAX_TEXT
 from workers.sources.gcs_wire import Rows, Unchanged
 from workers.sources.task_merge import merge
@@ -264,7 +264,7 @@ def test_totals_say_what_ray_lost_apart_from_what_the_limit_cut_off() -> None:
     found = reply(row(), num_total_stored=9, num_status_task_events_dropped=7, num_truncated=5, num_profile_task_events_dropped=-3)
     list(found.updates())
 
-    assert found.totals == TaskTotals(9, 7, 0, 0, 5)
+    assert found.totals == ReplyTotals(9, 7, 0, 0, 5)
     assert found.totals.num_attempts_dropped == 2
 
 

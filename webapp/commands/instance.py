@@ -20,7 +20,7 @@ from clusterstate.journal import Journal
 from clusterstate.settings import BadSetting, Settings, variable
 from webapp.commands.lock import InstanceLock
 from webapp.commands.ready_file import ReadyFile
-from webapp.commands.serving import Listener, ServingCheck, check_exposure, listen, serve
+from webapp.commands.serving import CLUSTER_APP, Listener, ServingCheck, check_exposure, listen, listen_to_cluster, serve
 
 if TYPE_CHECKING:
     from workers.roles import Role
@@ -57,6 +57,7 @@ class Instance:
         self.ready_file = ReadyFile(ready_file) if ready_file else None
         self.instance_id = secrets.token_hex(8)
         self.listener: Listener | None = None
+        self.receiver: Listener | None = None
         self.admin_token = ""
         self._watched = ""
         self._next_discovery = 0.0
@@ -82,6 +83,7 @@ class Instance:
                 stack.callback(self._remove_demo_folder)
             sweep_leftovers(self.settings, self.command)
             self._open_web(stack)
+            self._open_receiver(stack)
             roles = self._roles()
             preload(PRELOADED)
             supervisor = Supervisor(self.settings, roles, command=self.command, host=self.host, say=self.say)
@@ -112,13 +114,21 @@ class Instance:
             roles.append(here.demo())
         if self.command in {"up", "collect"}:
             roles.append(here.collector())
+            if self._has_journal():
+                roles.append(here.operations())
         if self.command in {"up", "node"}:
             roles += [here.node(), here.probes(machine.QUICK), here.probes(machine.LONG)]
         if self.command in {"up", "projector"}:
             roles.append(here.projector())
-        if self.listener is not None:
-            roles.append(self._web_role(self.listener))
-        return roles
+        return roles + self._listening()
+
+    def _listening(self) -> list[Role]:
+        web = [self._web_role(self.listener)] if self.listener is not None else []
+        return web + ([self._receiver_role(self.receiver)] if self.receiver is not None else [])
+
+    def _has_journal(self) -> bool:
+        """Operations are done where they are recorded, with the master key beside it."""
+        return not self.settings.key_file and paths.journal_file(self.settings.state_dir).exists()
 
     def _warnings(self) -> list[str]:
         """A node elsewhere that has no key from the head would refuse all that it is asked, one by one."""
@@ -145,6 +155,27 @@ class Instance:
             stop_within_s=2.0,
             orphan_signal=ORPHAN_SIGNAL,
         )
+
+    def _receiver_role(self, receiver: Listener) -> Role:
+        from workers.machine import RECEIVER, REDIS
+        from workers.redis_server import ORPHAN_SIGNAL
+        from workers.roles import Role
+
+        return Role(
+            RECEIVER,
+            run=lambda: serve(receiver, CLUSTER_APP),
+            needs=(REDIS,),
+            stop_rank=0,
+            stop_within_s=2.0,
+            orphan_signal=ORPHAN_SIGNAL,
+        )
+
+    def _open_receiver(self, stack: contextlib.ExitStack) -> None:
+        """Beside the collector that reads what comes in."""
+        if self.command in {"up", "collect"} and self.settings.cluster_listen:
+            self.receiver = listen_to_cluster(self.settings)
+            stack.callback(self.receiver.socket.close)
+            self.settings = self.receiver.settings
 
     def _open_web(self, stack: contextlib.ExitStack) -> None:
         if self.command not in {"up", "web"}:
@@ -226,12 +257,12 @@ class Instance:
 
     def _follow(self, supervisor: Supervisor) -> None:
         """The watched cluster is another: what spoke with the old one is started anew."""
-        from workers.machine import COLLECTOR, LONG, NODE, QUICK
+        from workers.machine import COLLECTOR, LONG, NODE, OPERATIONS, QUICK
 
         first, self._watched = not self._watched, self.target.address
         self.say(f"Watching the Ray cluster at {self.target.address} as {self.cluster}.")
         if not first:
-            supervisor.restart(*(name for name in (COLLECTOR, NODE, QUICK, LONG) if name in supervisor.running))
+            supervisor.restart(*(name for name in (COLLECTOR, NODE, QUICK, LONG, OPERATIONS) if name in supervisor.running))
 
     def _announce(self, supervisor: Supervisor) -> None:
         from clusterstate.store.connection import redis_url

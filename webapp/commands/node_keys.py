@@ -56,7 +56,7 @@ def _hand_out(cluster: str | None, host: str | None, out: Path | None, state_dir
             raise WrongConfiguration(str(error)) from error
         journal.audit(who_asks(), "token.node" if host else "token.collector", {"scope": scope}, time.time())
     if out is not None:
-        _write_new(out, line)
+        write_new(out, line)
         click.echo(f"Wrote the key of {scope} to {out}. Take it there, readable by the user that runs Raydeck alone.")
         return
     if sys.stdout.isatty():
@@ -64,7 +64,8 @@ def _hand_out(cluster: str | None, host: str | None, out: Path | None, state_dir
     click.echo(line, nl=False)
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str) -> None:
+    """A file of its owner alone that was not there before. Raises ClickException."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except OSError as error:

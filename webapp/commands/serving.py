@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusterstate.journal import Journal
-from clusterstate.settings import BadSetting, Settings, variable
+from clusterstate.settings import BadSetting, Settings, host_and_port, variable
 
 BACKLOG = 2048
 CONNECT_WITHIN_S = 0.5
 ANSWER_WITHIN_S = 5.0
-APP = "webapp.app:app_from_environment()"
+APP = ("webapp.gunicorn_conf", "webapp.app:app_from_environment()")
+CLUSTER_APP = ("webapp.cluster_gunicorn_conf", "webapp.cluster_api:cluster_api_from_environment()")
+"""(gunicorn's configuration, the app) of the pages, and of what only Ray clusters speak with."""
 
 
 class PortTaken(Exception):
@@ -41,12 +43,23 @@ class Listener:
 
 def listen(settings: Settings) -> Listener:
     """Opens the socket of settings.host and port; port 0 picks one. Raises PortTaken, BadSetting."""
+    opened = _open(settings.host, settings.port, "host", "--port; 0 picks a free one")
+    return Listener(opened, replace(settings, port=opened.getsockname()[1]))
+
+
+def listen_to_cluster(settings: Settings) -> Listener:
+    """Opens the socket of settings.cluster_listen. Raises PortTaken, BadSetting."""
+    host, port = host_and_port(settings.cluster_listen) or ("", 0)
+    opened = _open(host, port, "cluster_listen", "--cluster-listen")
+    picked = f"[{host}]" if ":" in host else host
+    return Listener(opened, replace(settings, cluster_listen=f"{picked}:{opened.getsockname()[1]}"))
+
+
+def _open(host: str, port: int, setting: str, option: str) -> socket.socket:
     try:
-        [family, kind, protocol, _, address] = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        [family, kind, protocol, _, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError:
-        raise BadSetting(f"{variable('host')} is {settings.host!r}; it must be an address or name of this machine.") from None
+        raise BadSetting(f"{variable(setting)} is {host!r}; it must be an address or name of this machine.") from None
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,10 +67,8 @@ def listen(settings: Settings) -> Listener:
         opened.listen(BACKLOG)
     except OSError as error:
         opened.close()
-        raise PortTaken(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}. Give another port with --port; 0 picks a free one."
-        ) from None
-    return Listener(opened, replace(settings, port=opened.getsockname()[1]))
+        raise PortTaken(f"{host}:{port} cannot be listened on: {error.strerror}. Give another port with {option}.") from None
+    return opened
 
 
 def check_exposure(settings: Settings, journal: Journal) -> None:
@@ -138,7 +149,7 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def serve(listener: Listener) -> None:
+def serve(listener: Listener, app: tuple[str, str] = APP) -> None:
     """Becomes gunicorn on the listening socket.
 
     A fresh Python, not a fork: gevent must be patched in before anything else is imported. It gets no variable of Ray's:
@@ -151,7 +162,9 @@ def serve(listener: Listener) -> None:
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environ.get("PYTHONPATH", "")]))
     os.set_inheritable(listener.socket.fileno(), True)
     os.chdir(root)  # gunicorn and -m look there first
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:webapp.gunicorn_conf", "--bind", f"fd://{listener.socket.fileno()}", APP]
+    configuration, made_by = app
+    bind = f"fd://{listener.socket.fileno()}"
+    command = [sys.executable, "-m", "gunicorn", "-c", f"python:{configuration}", "--bind", bind, made_by]
     os.execve(command[0], command, environ)  # noqa: S606 - a fixed program and fixed words
 
 

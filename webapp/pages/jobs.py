@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from flask import Response
 
 from clusterstate import model
+from clusterstate.journal import Operation
+from clusterstate.operations import SubmitJob
 from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
 from clusterstate.resources import JOBS as JOB_ROWS
@@ -14,8 +16,9 @@ from clusterstate.resources import NODES, PLACEMENT_GROUPS, PROCESSES, WORKERS
 from clusterstate.resources import TASKS as TASK_ROWS
 from clusterstate.task_states import progress
 from webapp.ids import hash_in
+from webapp.pages.job_operations import STOPPABLE, ability_of, may_operate, operations_of, why_not_stoppable
 from webapp.responses import table_query, table_response
-from webapp.scope import Scope
+from webapp.scope import Scope, href
 from webapp.showing import NarrowedTable, narrowed, show
 from webapp.tables.actors import ACTORS
 from webapp.tables.drawing import TableView
@@ -23,7 +26,8 @@ from webapp.tables.jobs import JOBS
 from webapp.tables.placement_groups import PLACEMENT_GROUPS as GROUPS
 from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS as WORKER_TABLE
-from webapp.tabs import Tab, chosen_tab, draw_tabs
+from webapp.tabs import Tab, chosen_tab
+from webapp.task_source import Source, source_of
 
 TABS = (("info", "Info"), ("tasks", "Tasks"), ("actors", "Actors"), ("workers", "Workers"), ("placement-groups", "Placement groups"))
 TAB_TABLES = {
@@ -53,6 +57,25 @@ class JobPage:
     tabs: tuple[Tab, ...]
     tab: str
     view: TableView | None  # the table of the chosen tab; None on Info, or where the job has no driver yet
+    operations: tuple[Operation, ...]  # what was asked of it here, newest first
+    stop: Stop | None
+    source: Source | None  # of the table of tasks
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Whether who looks may stop the job; `reason` says why not."""
+
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class AskedPage:
+    """All that jobs/asked.html may use: a submission that Ray does not know (yet)."""
+
+    submission_id: str
+    operations: tuple[Operation, ...]
+    submission: Operation
 
 
 def list_jobs(scope: Scope) -> Response:
@@ -67,7 +90,16 @@ def show_job(scope: Scope, job_key: str) -> Response:
     tab = chosen_tab(TABS)
     table = narrowed(TAB_TABLES[tab][0]) if tab in TAB_TABLES else None
     resources = tuple(dict.fromkeys((*SEEN, *SEEN_IN_TAB[tab])))
-    return show("jobs/detail.html", "jobs/_detail.html", scope, resources, lambda: _load(scope, job_key, tab, table))
+    asked = operations_of(scope, job_key)
+    submission = next((one for one in asked if one.action == SubmitJob.audit_action), None)
+    also = tuple((one.operation_id, one.state, one.outcome) for one in asked)
+    if submission is not None and scope.reader.get(JOB_ROWS, job_key) is None:
+        page = AskedPage(job_key, asked, submission)
+        return show("jobs/asked.html", "jobs/_asked.html", scope, SEEN, lambda: page, also)
+    unable = ability_of(scope).reason if tab == "info" and may_operate() and not scope.is_past else None
+    return show(
+        "jobs/detail.html", "jobs/_detail.html", scope, resources, lambda: _load(scope, job_key, tab, table, asked, unable), (*also, unable)
+    )
 
 
 def find_job(scope: Scope, job_key: str) -> model.Job:
@@ -82,7 +114,13 @@ def find_job(scope: Scope, job_key: str) -> model.Job:
     return job
 
 
-def _load(scope: Scope, job_key: str, tab: str, table: NarrowedTable | None) -> JobPage:
+def tabs_of(job: model.Job, current: str) -> tuple[Tab, ...]:
+    """The tabs of a job's page, and its timeline, which is a page of its own."""
+    own = (Tab(key, label, href("job", job_key=job.job_key, tab=None if key == TABS[0][0] else key), key == current) for key, label in TABS)
+    return (*own, Tab("timeline", "Timeline", href("timeline", job_id=job.job_key), current == "timeline"))
+
+
+def _load(scope: Scope, job_key: str, tab: str, table: NarrowedTable | None, asked: tuple[Operation, ...], unable: str | None) -> JobPage:
     job = find_job(scope, job_key)
     view = None
     if table is not None and job.job_id is not None:
@@ -92,12 +130,20 @@ def _load(scope: Scope, job_key: str, tab: str, table: NarrowedTable | None) -> 
         driver_node=scope.reader.get(NODES, job.driver_node_id) if job.driver_node_id else None,
         progress=_progress(scope, job),
         actor_states=scope.reader.counts(ACTORS.view, "state", (Condition("job_id", "is", job.job_id),)) if job.job_id else {},
-        tabs=draw_tabs(TABS, tab),
+        tabs=tabs_of(job, tab),
         tab=tab,
         view=view,
+        source=source_of(scope.reader, job.job_id) if tab == "tasks" and job.job_id else None,
+        operations=asked,
+        stop=_stop(scope, job, unable) if may_operate() else None,
     )
 
 
+def _stop(scope: Scope, job: model.Job, unable: str | None) -> Stop | None:
+    """Offered where something runs."""
+    return None if scope.is_past or job.status not in STOPPABLE else Stop(why_not_stoppable(job) or unable)
+
+
 def _progress(scope: Scope, job: model.Job) -> dict[str, int]:
-    counts = scope.reader.counts(TASKS.view, "state", (Condition("job_id", "is", job.job_id),)) if job.job_id else {}
+    counts = scope.reader.task_states(job.job_id) if job.job_id else {}
     return progress(counts) if counts else {}

@@ -11,7 +11,6 @@ from clusterstate.query import ACTORS as ACTOR_VIEW
 from clusterstate.query import JOBS as JOB_VIEW
 from clusterstate.query import NODES as NODE_VIEW
 from clusterstate.query import PLACEMENT_GROUPS as GROUP_VIEW
-from clusterstate.query import TASKS as TASK_VIEW
 from clusterstate.query import Condition, Selection
 from clusterstate.resources import (
     ACTORS,
@@ -23,6 +22,7 @@ from clusterstate.resources import (
     NODES,
     PLACEMENT_GROUPS,
     STATUS,
+    STATUS_HISTORY,
     TASKS,
 )
 from clusterstate.store.reader import Freshness, SessionReader
@@ -30,10 +30,15 @@ from clusterstate.task_states import progress
 from clusterstate.utilisation import History, Use, use_now
 from webapp.attention import Attention, find_attention
 from webapp.parts import parts
+from webapp.ray_status import StatusCards
+from webapp.ray_status import cards as status_cards
 from webapp.scope import Scope
 from webapp.showing import show
 
-SEEN = tuple(r.name for r in (NODES, NODE_STATS, NODE_RESOURCES, JOBS, ACTORS, PLACEMENT_GROUPS, TASKS, STATUS, COLLECTOR, METADATA))
+SEEN = tuple(
+    one.name
+    for one in (NODES, NODE_STATS, NODE_RESOURCES, JOBS, ACTORS, PLACEMENT_GROUPS, TASKS, STATUS, STATUS_HISTORY, COLLECTOR, METADATA)
+)
 RECENT_JOBS = 6
 NODES_SHOWN = 10
 NOT_RAYS_OWN = Condition("is_internal", "is", 0)
@@ -45,6 +50,7 @@ class OverviewPage:
 
     metadata: model.ClusterMetadata | None
     status: model.ClusterStatus | None
+    cards: StatusCards | None  # of the status; None: nothing is known yet
     collector: model.CollectorReport | None
     node_states: dict[str, int]
     job_statuses: dict[str, int]
@@ -67,16 +73,17 @@ def show_overview(scope: Scope) -> Response:
 
 def _load(scope: Scope, now: float, minutes: int) -> OverviewPage:
     reader = scope.reader
-    stats = _live_stats(reader)
+    stats, cards = _live_stats(reader), status_cards(reader, now, minutes)
     return OverviewPage(
         metadata=reader.metadata(),
-        status=reader.status(),
+        status=cards.status if cards is not None else None,
+        cards=cards,
         collector=reader.collector(),
         node_states=reader.counts(NODE_VIEW, "state"),
         job_statuses=reader.counts(JOB_VIEW, "status", (NOT_RAYS_OWN,)),
         actor_states=reader.counts(ACTOR_VIEW, "state"),
         placement_group_states=reader.counts(GROUP_VIEW, "state"),
-        progress=progress(tasks) if (tasks := reader.counts(TASK_VIEW, "state")) else {},
+        progress=progress(tasks) if (tasks := reader.task_states()) else {},
         given_up={resource.name: reader.given_up(resource) for resource in (NODES, JOBS, ACTORS)},
         attention=find_attention(reader, stats, _freshness(scope, now), reader.moment(now)),
         use=use_now(stats),

@@ -19,19 +19,11 @@ from webapp.scope import Scope
 from webapp.showing import show
 from webapp.tables.tasks import TASKS
 from webapp.tabs import Tab, of_this_page
+from webapp.task_source import Source, source_of
 
 SEEN = (TASK_ROWS.name, JOBS.name, ACTORS.name, NODES.name)
 CHILDREN_SHOWN = 50
 MOST_ATTEMPTS = 1000
-
-
-@dataclass(frozen=True)
-class Source:
-    """How complete the rows are."""
-
-    word: str | None  # poll, push; None: not known yet
-    interval_s: float | None
-    dropped: int  # attempts of which Ray itself lost something
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,7 @@ class TaskPage:
     job: model.Job | None
     actor: model.Actor | None
     node: model.Node | None
+    source: Source
 
 
 def list_tasks(scope: Scope) -> Response:
@@ -76,15 +69,6 @@ def show_task(scope: Scope, task_id: str) -> Response:
         raise BadQuery("attempt takes a number: 0 is the first attempt.")
     chosen = None if wanted is None else int(wanted)
     return show("tasks/detail.html", "tasks/_detail.html", scope, SEEN, lambda: _load(scope, task_id, chosen))
-
-
-def source_of(reader: SessionReader) -> Source:
-    """What the collector says of the tasks that it knows."""
-    report = reader.collector()
-    if report is None:
-        return Source(None, None, 0)
-    found = next((one for one in report.sources if one.resource == TASK_ROWS.name), None)
-    return Source(found.source if found else None, found.interval_s if found else None, report.tasks_dropped)
 
 
 def _load(scope: Scope, task_id: str, chosen: int | None) -> TaskPage:
@@ -120,6 +104,7 @@ def _load(scope: Scope, task_id: str, chosen: int | None) -> TaskPage:
         job=jobs[0] if jobs else None,
         actor=reader.get(ACTORS, task.actor_id) if task.actor_id else None,
         node=reader.get(NODES, task.node_id) if task.node_id else None,
+        source=source_of(reader, task.job_id),
     )
 
 

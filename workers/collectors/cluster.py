@@ -13,8 +13,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from clusterstate import ingest
 from clusterstate.settings import Settings
 from workers.collectors.cluster_follow import Following, run_together
+from workers.collectors.cluster_in_place import InPlace
+from workers.collectors.cluster_queries import TaskQuestions
 from workers.collectors.cluster_report import REPORT_EVERY_S, Reporter
 from workers.collectors.cluster_session import Identity, identify
 from workers.collectors.cluster_status import SessionChanged
@@ -69,6 +72,7 @@ class ClusterCollector:
         self._settings = settings
         self._environ = os.environ if environ is None else environ
         self._traffic = Traffic()
+        self._redis = client
         self._store = Store(client, request.cluster, keeper.lease)
         self._reporter = Reporter(self._store, self._traffic)
         self._pause_s = 0.0
@@ -121,9 +125,14 @@ class ClusterCollector:
             following = Following(watch, identity.only_polled)
             log.info("%s: watching %s at %s", self._request.cluster, watch.session, client.address)
             began = time.monotonic()
+            ingest.note_ray_token(self._redis, self._request.cluster, token)
+            place = InPlace(watch, client.address, token is not None) if self._settings.in_place else None
+            beside = [TaskQuestions(watch, self._redis).run()] if self._settings.cluster_listen else []
             try:
-                await run_together([following.run(), self._report_on(following)])
+                await run_together([following.run(), self._report_on(following), *beside, *([place.run()] if place else [])])
             finally:
+                if place is not None and self._keeper.should_stop():
+                    await place.hand_back()
                 lasted_s = time.monotonic() - began
                 self._pause_s = 0.0 if lasted_s > SHORT_WATCH_S else min(MAX_PAUSE_S, max(RETRY_S, self._pause_s * 2))
         finally:

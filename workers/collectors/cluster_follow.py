@@ -14,7 +14,8 @@ from workers.collectors.cluster_inbox import Inbox
 from workers.collectors.cluster_jobs import Jobs
 from workers.collectors.cluster_nodes import Nodes
 from workers.collectors.cluster_polls import Poll
-from workers.collectors.cluster_status import Status
+from workers.collectors.cluster_pushed import Pushed
+from workers.collectors.cluster_status import AUTOSCALER_EVERY_S, Status
 from workers.collectors.cluster_tasks import Tasks
 from workers.collectors.cluster_watch import Watch
 from workers.collectors.cluster_workers import Workers
@@ -31,6 +32,8 @@ LIVE_SHARE = 0.01
 TASKS_SHARE = 0.01
 """Of the GCS's time: 100,000 attempts of living jobs, 2 s of it, are asked for each 200 s."""
 TASKS_EVERY_S = 2.0
+TASKS_BESIDE_PUSH = 0.2
+"""Of that share, while events are pushed: the poll then only tells what Ray counts, and finds what was never pushed."""
 FOLLOWED = ("actors", "jobs", "nodes", "workers")
 PUBLISHED_OF = {"actor_message": "actors", "node_info_message": "nodes", "worker_delta_message": "workers", "job_message": "jobs"}
 
@@ -43,10 +46,13 @@ class Following:
         self.only_polled = only_polled
         self.nodes = Nodes(watch)
         self.actors = Actors(watch)
-        self.workers = Workers(watch, self.nodes)
-        self.jobs = Jobs(watch)
+        bad_ends: dict[str, str] = {}
+        self.workers = Workers(watch, self.nodes, bad_ends)
+        self.jobs = Jobs(watch, bad_ends)
         self.groups = PlacementGroups(watch)
         self.tasks = Tasks(watch)
+        self.pushed = Pushed(watch, self.tasks)
+        self.tasks.is_pushed = lambda: self.pushed.is_in_force
         self.status = Status(watch, self.nodes)
         self.polls = self._polls()
         self.complete = asyncio.Event()  # the snapshot is written
@@ -58,6 +64,11 @@ class Following:
     def followed(self) -> tuple[str, ...]:
         """What is published to us."""
         return () if self._subscription is None else FOLLOWED
+
+    @property
+    def pushed_to_us(self) -> tuple[str, ...]:
+        """What Ray's agents push, now."""
+        return ("tasks",) if self.pushed.is_in_force else ()
 
     @property
     def unreadable(self) -> str | None:
@@ -88,7 +99,7 @@ class Following:
             poll.run(self.watch.gcs, first_after_s=poll.every_s if poll.every_s > each else number * apart)
             for number, poll in enumerate(self.polls)
         )
-        await run_together([*polls, self._flush(), self._trim()])
+        await run_together([*polls, self._flush(), self._trim(), self.pushed.run(), self.tasks.recall()])
 
     async def _tolerant(self, snapshot: Awaitable[None]) -> None:
         """A call that the cluster's release does not have is reported by its poll; the rest goes on."""
@@ -138,10 +149,20 @@ class Following:
         states = "GetAllActorInfo"
         polls = [
             Poll("status", self.status.poll, each, ("GetClusterStatus",)),
+            Poll("status", self.status.ask_autoscaler, max(each, AUTOSCALER_EVERY_S), ("InternalKVMultiGet",)),
             Poll("jobs", self.jobs.poll, each, ("GetAllJobInfo", "InternalKVKeys")),
             Poll("workers", self.workers.poll, each, ("GetAllWorkerInfo",)),
             Poll("placement_groups", self.groups.poll, each, ("GetAllPlacementGroup",)),
-            Poll("tasks", self.tasks.poll, max(each, TASKS_EVERY_S), ("GetTaskEvents",), share=TASKS_SHARE, growth=math.inf, remembered=2),
+            Poll(
+                "tasks",
+                self.tasks.poll,
+                max(each, TASKS_EVERY_S),
+                ("GetTaskEvents",),
+                share=TASKS_SHARE,
+                growth=math.inf,
+                remembered=2,
+                part=lambda: TASKS_BESIDE_PUSH if self.pushed.is_in_force else 1.0,
+            ),
             Poll("nodes", self.nodes.list, NODES_EVERY_S if live else each, ("GetAllNodeInfo",)),
             Poll("actors", self.actors.repair, ACTORS_REPAIRED_EVERY_S if live else each, (states,), share=LIVE_SHARE),
         ]

@@ -7,6 +7,7 @@ rows of their own. What is asked each time is cheap: both skips, the KV's keys, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from clusterstate.model import Job
@@ -26,12 +27,15 @@ from workers.sources.gcs_decode_jobs import (
 from workers.sources.gcs_wire import Unchanged
 
 KV_NAMESPACE = "job"
+EVIDENCE_A_TIME = 2000
+"""Bad ends that are looked up at once, after a long time away."""
 
 
 class Jobs:
     """Knows which submissions there are, which of them may change, and which driver is the first of each."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, bad_ends: dict[str, str]) -> None:
+        """`bad_ends`: job id → how its driver's process ended badly. What is written into a row is taken out."""
         self.keys: dict[str, bytes] = {}  # submission id -> its key in the KV
         self.unfinished: set[str] = set()
         self.evicted = 0
@@ -39,6 +43,7 @@ class Jobs:
         self.first_driver: dict[str, str] = {}  # submission id -> job id
         self._claims: dict[str, list[str]] = {}  # submission id without a record -> job ids that name it
         self._job_ids: set[str] = set()
+        self._bad_ends = bad_ends
         self._seen = Unchanged()
         self._watch = watch
 
@@ -97,12 +102,13 @@ class Jobs:
         return [job for job in found.values() if job is not None]
 
     async def _write(self, drivers: Sequence[Job], submissions: Sequence[Job], gone: Sequence[str]) -> None:
-        if drivers or submissions or gone:
+        if drivers or submissions or gone or self._bad_ends:
             await self._watch.store.run(lambda writer: self._join(writer, drivers, submissions, gone))
 
     def _join(self, writer: SessionWriter, drivers: Sequence[Job], submissions: Sequence[Job], gone: Sequence[str]) -> None:
         """Brings drivers and submissions together with the rows that are kept. Runs in the store's thread."""
         self._job_ids.update(job.job_id for job in drivers if job.job_id)
+        drivers = self._with_evidence(writer, drivers)
         rows = _Rows(writer, self._key_of)
         rows.load([*(job.submission_id for job in drivers), *(job.submission_id for job in submissions)])
         for submission in submissions:
@@ -144,6 +150,20 @@ class Jobs:
             rows.put(submission_id, keyed(with_driver(submission, driver), self._job_ids))
         else:
             rows.put(None, driver)
+
+    def _with_evidence(self, writer: SessionWriter, drivers: Sequence[Job]) -> list[Job]:
+        """These driver jobs, and those of which a bad end was heard since they were written, with what is known of it."""
+        heard = list(self._bad_ends)[:EVIDENCE_A_TIME]
+        given = {job.job_id for job in drivers}
+        ended = [job.job_id for job in drivers if job.job_id and job.status in TERMINAL]
+        keys = list(dict.fromkeys([*(job_id for job_id in heard if job_id not in given), *ended]))
+        kept = {row.job_id: row for row in writer.get(JOBS, keys) if row is not None and row.type == "DRIVER"}
+        found = {job_id: row.driver_evidence for job_id, row in kept.items() if row.driver_evidence}
+        late = [row for job_id, row in kept.items() if job_id not in given]
+        for job_id in heard:
+            if job_id in given or job_id in kept or job_id in self._job_ids:
+                found[job_id] = self._bad_ends.pop(job_id)
+        return [replace(job, driver_evidence=found.get(job.job_id)) for job in (*drivers, *late)]
 
     def _key_of(self, submission_id: str) -> str:
         collides = submission_id in self._job_ids and self.first_driver.get(submission_id) != submission_id

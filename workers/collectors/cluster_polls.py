@@ -32,6 +32,7 @@ class Poll:
     share: float = GCS_SHARE
     growth: float = GROWTH  # without end for an answer that may be a hundred times as big the next time
     remembered: int = COSTS_KEPT  # costs of which the least counts
+    part: Callable[[], float] = lambda: 1.0  # of the share, now
     problem: str | None = None
     interval_s: float = 0.0  # in force now
     costs: deque[float] = field(default_factory=deque)
@@ -44,7 +45,7 @@ class Poll:
         self.costs.append(max(0.0, took_s - way_s))
         while len(self.costs) > self.remembered:
             self.costs.popleft()
-        return max(self.every_s, min(min(self.costs) / self.share, max(self.interval_s, self.every_s) * self.growth))
+        return max(self.every_s, min(min(self.costs) / (self.share * self.part()), max(self.interval_s, self.every_s) * self.growth))
 
     async def run(self, client: GcsClient, first_after_s: float) -> None:
         """Asks until the connection is lost (raises GcsUnreachable, GcsRefused) or the call turns out not to exist."""
@@ -100,13 +101,13 @@ class Sources:
         self._confirmed.update(news)
         return news
 
-    def reports(self, polls: Iterable[Poll], followed: Iterable[str]) -> list[SourceReport]:
+    def reports(self, polls: Iterable[Poll], followed: Iterable[str], pushed: Iterable[str] = ()) -> list[SourceReport]:
         asked = {poll.resource: poll for poll in reversed(list(polls))}  # of two for one resource the first counts
-        live = set(followed)
+        live, told = set(followed), set(pushed)
         reports = []
         for name in sorted(live | asked.keys()):
             poll = asked.get(name)
-            word = "pubsub+poll" if poll and name in live else "pubsub" if name in live else "poll"
+            word = "pubsub+poll" if poll and name in live else "pubsub" if name in live else "push+poll" if name in told else "poll"
             problem = (poll.problem if poll else None) or self.problems.get(name)
             reports.append(SourceReport(name, word, round(poll.interval_s, 2) if poll else None, self.as_of.get(name), problem))
         return reports

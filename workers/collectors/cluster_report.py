@@ -60,17 +60,19 @@ class Reporter:
                 "tasks_evicted": following.tasks.evicted,
                 "tasks_dropped": following.tasks.dropped,
             }
+        pushed = following.pushed.report() if following is not None else None
         calls, received = self._rates or (None, None)
         return CollectorReport(
             collected_at=now,
             gcs_reachable=self.trouble is None,
             gcs_unreachable_since=self.unreachable_since,
-            sources=following.watch.sources.reports(following.polls, following.followed) if following else [],
+            sources=following.watch.sources.reports(following.polls, following.followed, following.pushed_to_us) if following else [],
             problems=self._problems(following),
             requests_total=self._traffic.calls,
             requests_per_s=calls,
             received_bytes_per_s=received,
             pubsub_supported=following is None or following.only_polled is None,
+            pushed=pushed if pushed is not None and pushed.bodies else None,
             **self._evicted,
         )
 

@@ -1,20 +1,23 @@
-"""Tasks of a cluster by asking the GCS: job by job, only those that may still change, within a share of its time.
+"""Tasks of a cluster: what is pushed and what is asked for come together here, attempt by attempt.
 
-The GCS answers with every attempt that it holds of a job, whatever is asked, in proportion to their number. So a job that is
-over is asked for once more after its last word is in, and then no more.
+The GCS answers with every attempt that it holds of a job, whatever is asked, in proportion to their number. So each job is asked
+for on its own, within a share of the GCS's time, and one that is over only until its last word is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from clusterstate.model import Task
-from clusterstate.resources import JOBS, TASKS, TEXTS
+from clusterstate.model import Task, TaskTotals
+from clusterstate.resources import JOBS, TASK_TOTALS, TASKS, TEXTS
 from clusterstate.store.writer import DEAD, SessionWriter
 from clusterstate.task_states import has_ended
-from workers.sources.gcs_decode_tasks import TaskReply
+from workers.collectors.task_tally import GivenUp
+from workers.sources.gcs_decode_tasks import ReplyTotals, TaskReply
 from workers.sources.gcs_wire import Unchanged
 from workers.sources.task_merge import merge_all
 from workers.sources.task_update import TaskUpdate, end_unknown
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
 
 LAST_WORD_S = 20.0
 """After a job's end the GCS goes on learning how its tasks ended: it calls the rest failed after 15 s."""
-AT_ONCE = 2000
-"""Updates that are joined with what is kept in one go."""
+SETTLED_EVERY_S = 5.0
+AT_ONCE = 20_000
+"""Updates that are joined with what is kept in one go: the more of them tell of one attempt, the less often its row is written."""
 NUMBERS_AT_ONCE = 10_000
 """A watch that ends leaves what it did not use unused."""
+RECALLED_AT_ONCE = 5000
 MAX_TEXTS = 200_000
 """Different long texts that are kept of one session: a program may make one up for each task."""
 
@@ -38,23 +43,29 @@ class Tasks:
 
     def __init__(self, watch: Watch) -> None:
         self.evicted = 0
+        self.is_pushed: Callable[[], bool] = lambda: False  # whether what is new is told without being asked for
         self._watch = watch
         self._settled: set[str] = set()  # jobs of which everything was heard that the GCS knows
         self._dropped: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
         self._seen: dict[str, Unchanged] = {}  # the last replies' rows, by job
         self._open: dict[str, set[str]] = {}  # attempts that have not ended, by job
+        self._known: Counter[str] = Counter()  # attempts that are kept, by job
+        self.is_recalled = asyncio.Event()  # what was kept before is known: nothing may be joined earlier
+        self._heard_at: dict[str, float] = {}  # when something of a job was pushed last
         self._texts: set[str] = set()
         self._sequence = Sequence()
+        self._given_up = GivenUp()
         self._ended = 0
 
     @property
     def dropped(self) -> int:
-        """Attempts of which Ray itself lost something, by its own count."""
+        """Attempts of which Ray itself lost something, by the GCS's count."""
         return sum(self._dropped.values())
 
     async def poll(self) -> None:
         """Each job that is not settled."""
+        await self.is_recalled.wait()
         started = self._watch.now()
         for job_id, ended_ms in (await self._watch.store.run(_drivers)).items():
             if job_id in self._settled:
@@ -66,36 +77,101 @@ class Tasks:
         self._watch.sources.unreadable("tasks", sum(self._unreadable.values()))
         self._watch.sources.right("tasks", started)
 
+    def take(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> None:
+        """What was pushed. A job that counted as settled is looked at again."""
+        now = self._watch.now()
+        for job_id in self._join(writer, updates):
+            self._heard_at[job_id] = now
+            self._settled.discard(job_id)
+
+    async def recall(self) -> None:
+        """Finds the attempts that had not ended when the last watch did, then settles jobs of which nothing is pushed any more.
+
+        The poll settles them as well, but beside what is pushed it comes seldom.
+        """
+        rows: Iterator[Task] = await self._watch.store.run(lambda writer: writer.rows(TASKS))
+        while await self._watch.store.run(lambda _: self._note(islice(rows, RECALLED_AT_ONCE))):
+            pass
+        self.is_recalled.set()
+        while True:
+            await asyncio.sleep(SETTLED_EVERY_S)
+            now = self._watch.now()
+            quiet = [job_id for job_id, at in self._heard_at.items() if now - at > LAST_WORD_S]
+            if quiet:
+                drivers = await self._watch.store.run(_drivers)
+                for job_id in quiet:
+                    ended_ms = drivers.get(job_id)
+                    if ended_ms is not None and now * 1000 > ended_ms + LAST_WORD_S * 1000:
+                        await self._end_open(job_id)
+                        self._heard_at.pop(job_id, None)
+
     async def trim_if_any_ended(self) -> None:
         """Gives up the oldest that have ended, over the limit."""
         if self._ended:
             self._ended = 0
             limit = self._watch.settings.max_tasks
-            self.evicted = await self._watch.store.run(lambda writer: writer.trim_dead(TASKS, limit, self._watch.now()))
+            self.evicted = await self._watch.store.run(
+                lambda writer: writer.trim_dead(TASKS, limit, self._watch.now(), self._given_up.tally)
+            )
 
     async def _ask(self, job_id: str) -> None:
+        """What is pushed is only counted at the GCS, unless that counts more than came."""
+        if not self.is_pushed() or await self._count(job_id) > self._known[job_id]:
+            await self._ask_all(job_id)
+
+    async def _count(self, job_id: str) -> int:
+        """How many attempts the GCS stores of the job. It costs it half of a whole answer, and us nothing."""
+        reply = TaskReply(await self._watch.gcs.task_events(job_id=job_id, exclude_driver=True, limit=0), 0)
+        for _ in reply.updates():
+            pass
+        await self._note_totals(job_id, reply.totals)
+        return reply.totals.num_attempts - reply.totals.num_attempts_dropped
+
+    async def _ask_all(self, job_id: str) -> None:
         rows = await self._watch.gcs.task_events(job_id=job_id, exclude_driver=True)
         seen = self._seen.setdefault(job_id, Unchanged())
         reply = TaskReply(rows, int(self._watch.now() * 1000), seen)
-        await self._watch.store.run(lambda writer: self._join(writer, job_id, reply.updates()))
+        await self._watch.store.run(lambda writer: self._join(writer, reply.updates()))
         seen.commit()
-        self._dropped[job_id] = reply.totals.num_attempts_dropped
         self._unreadable[job_id] = reply.unreadable
+        await self._note_totals(job_id, reply.totals)
+
+    async def _note_totals(self, job_id: str, totals: ReplyTotals) -> None:
+        self._dropped[job_id] = totals.num_attempts_dropped
+        counted = TaskTotals(job_id, totals.num_attempts, totals.num_attempts_dropped)
+        await self._watch.store.run(lambda writer: writer.record(TASK_TOTALS, [counted], self._watch.now()))
 
     async def _settle(self, job_id: str) -> None:
-        """The job is over and no more will be heard: what has no end has an unknown one."""
-        left = self._open.pop(job_id, set())
-        updates = (end_unknown(attempt[:48], int(attempt[48:] or "0", 16)) for attempt in sorted(left))
-        await self._watch.store.run(lambda writer: self._join(writer, job_id, updates))
-        self._open.pop(job_id, None)
+        """The job is over and no more will be heard of it."""
+        await self._end_open(job_id)
         self._seen.pop(job_id, None)
         self._settled.add(job_id)
 
-    def _join(self, writer: SessionWriter, job_id: str, updates: Iterable[TaskUpdate]) -> None:
-        still_open = self._open.setdefault(job_id, set())
+    async def _end_open(self, job_id: str) -> None:
+        """What has no end has an unknown one."""
+        left = sorted(self._open.get(job_id, ()))
+        updates = (end_unknown(attempt[:48], int(attempt[48:] or "0", 16)) for attempt in left)
+        await self._watch.store.run(lambda writer: self._join(writer, updates))
+        self._open.pop(job_id, None)
+
+    def _note(self, rows: Iterable[Task]) -> int:
+        """Takes note of rows that are kept already; returns how many there were."""
+        count = 0
+        for task in rows:
+            count += 1
+            self._known[task.task_id[-8:]] += 1
+            if not has_ended(task.state):
+                self._open.setdefault(task.task_id[-8:], set()).add(task.attempt_id)
+        return count
+
+    def _join(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> set[str]:
+        """Writes what is new; returns the ids of the jobs that were told of."""
 
         def joined(known: Task | None, some: list[TaskUpdate]) -> Task:
             task = merge_all(known, some, self._sequence.next(writer) if known is None else 0)
+            job_id = task.task_id[-8:]
+            self._known[job_id] += known is None
+            still_open = self._open.setdefault(job_id, set())
             if has_ended(task.state):
                 still_open.discard(task.attempt_id)
                 self._ended += known is None or not has_ended(known.state)
@@ -103,13 +179,16 @@ class Tasks:
                 still_open.add(task.attempt_id)
             return task
 
+        jobs: set[str] = set()
         iterator = iter(updates)
         while chunk := list(islice(iterator, AT_ONCE)):
             by_attempt: dict[str, list[TaskUpdate]] = {}
             for update in chunk:
                 by_attempt.setdefault(update.attempt_id, []).append(update)
+            jobs.update(attempt[40:48] for attempt in by_attempt)
             writer.record(TEXTS, self._new_texts(chunk), self._watch.now())
             writer.join(TASKS, by_attempt, joined)
+        return jobs
 
     def _new_texts(self, updates: Iterable[TaskUpdate]) -> Iterator[Text]:
         """Before the rows that name them."""

@@ -13,17 +13,20 @@ from workers.collectors.cluster_polls import Touched
 from workers.collectors.cluster_watch import ASKED_AT_ONCE, RESOLVED_A_TIME, Watch
 from workers.sources.gcs import GcsError, gather_bounded
 from workers.sources.gcs_decode import ended_with_node, lost_worker, merge_worker, worker_of
+from workers.sources.gcs_decode_jobs import driver_evidence
 
 
 class Workers:
     """Knows which workers live, with a mark of each one's row so that unchanged rows are not written again."""
 
-    def __init__(self, watch: Watch, nodes: Nodes) -> None:
+    def __init__(self, watch: Watch, nodes: Nodes, bad_ends: dict[str, str]) -> None:
+        """`bad_ends` is told of drivers whose process ended badly: job id → how."""
         self.live: dict[str, int] = {}
         self.evicted = 0
         self.touched = Touched()
         self._watch = watch
         self._nodes = nodes
+        self._bad_ends = bad_ends
 
     async def snapshot(self) -> None:
         """All workers that the GCS remembers, then the ends of those that it no longer does. 0.6 s at 100,000 dead ones."""
@@ -74,6 +77,8 @@ class Workers:
 
     def _note(self, worker: Worker) -> None:
         """The mark of one that ended with its node is kept: Ray lists it for ever, and it is not to be written each time."""
+        if worker.worker_type == "DRIVER" and worker.job_id is not None and (evidence := driver_evidence(worker)):
+            self._bad_ends[worker.job_id] = evidence
         if worker.is_alive or worker.node_id in self._nodes.ended_ms:
             self.live[worker.worker_id] = hash(worker)
         else:

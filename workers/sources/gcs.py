@@ -255,6 +255,13 @@ class GcsClient:
         """A value, or None. (The GCS answers a missing key with a NotFound status: a multi-get has no such case.)"""
         return (await self.kv_multi_get(namespace, [key.encode()])).get(key.encode())
 
+    async def kv_put(self, namespace: str, key: str, value: bytes) -> None:
+        """Writes a value, whatever stood there."""
+        await self.call("InternalKVPut", namespace=namespace.encode(), key=key.encode(), value=value, overwrite=True)
+
+    async def kv_delete(self, namespace: str, key: str) -> None:
+        await self.call("InternalKVDel", namespace=namespace.encode(), key=key.encode(), del_by_prefix=False)
+
     async def kv_multi_get(self, namespace: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         wanted = list(keys)
         found: dict[bytes, bytes] = {}

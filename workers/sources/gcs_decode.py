@@ -97,6 +97,7 @@ def worker_of(message: Any) -> Worker:
         start_time_ms=number(message, "start_time_ms"),
         end_time_ms=number(message, "end_time_ms"),
         num_paused_threads=optional(message, "num_paused_threads"),
+        uncaught_exception=_uncaught_exception(message),
     )
 
 
@@ -112,6 +113,7 @@ def merge_worker(known: Worker | None, update: Worker) -> Worker:
         job_id=update.job_id or known.job_id,
         start_time_ms=update.start_time_ms or known.start_time_ms,
         worker_launch_time_ms=update.worker_launch_time_ms or known.worker_launch_time_ms,
+        uncaught_exception=update.uncaught_exception or known.uncaught_exception,
         worker_type=update.worker_type if update.start_time_ms or not known.worker_type else known.worker_type,
     )
 
@@ -156,6 +158,12 @@ def placement_group_of(message: Any) -> PlacementGroup:
 def removed_placement_group(known: PlacementGroup) -> PlacementGroup:
     """A placement group that the GCS no longer lists."""
     return replace(known, state="REMOVED", scheduling_state="REMOVED")
+
+
+def _uncaught_exception(message: Any) -> str | None:
+    """A driver's excepthook (`custom_excepthook` in `ray._private.worker`) puts its traceback's frames there, without the message."""
+    frames = bytes(message.worker_info["exception"]) if "exception" in message.worker_info else b""
+    return mask_text(clipped(frames.decode("utf-8", "backslashreplace"))) or None
 
 
 def _job_of_driver(worker_id: str) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from clusterstate.masking import mask_mapping, mask_runtime_env, mask_text
-from clusterstate.model import Job
+from clusterstate.model import Job, Worker
 from workers.sources.gcs_fields import MAX_INT, clipped, hex_id, number, parsed_json, text, texts
 
 SUBMISSION_KEY_PREFIX = "_ray_internal_job_info_"
@@ -14,13 +14,14 @@ INTERNAL_NAMESPACE_PREFIX = "_ray_internal"
 SUBMISSION_ID_KEY = "job_submission_id"  # in a driver's metadata: which submission started it
 JOB_NAME_KEY = "job_name"
 TERMINAL = frozenset({"SUCCEEDED", "STOPPED", "FAILED"})
+GOOD_ENDS = frozenset({"INTENDED_USER_EXIT", "INTENDED_SYSTEM_EXIT"})
 STATUSES = TERMINAL | {"PENDING", "RUNNING"}
 
 
 def driver_job_of(message: Any) -> Job:
     """A row of the GCS's job table as a job of its own, keyed by its job id. `submission_id` says what it belongs to.
 
-    As in Ray, a driver that ended is SUCCEEDED: the GCS does not know how it ended.
+    As in Ray, a driver that ended is SUCCEEDED: the job table does not know how it ended. See `driver_evidence`.
     """
     job_id = hex_id(message, "job_id") or ""
     metadata = texts(message.config.metadata)
@@ -44,6 +45,20 @@ def driver_job_of(message: Any) -> Job:
         driver_node_id=hex_id(message.driver_address, "node_id"),
         is_internal=(namespace or "").startswith(INTERNAL_NAMESPACE_PREFIX),
     )
+
+
+def driver_evidence(driver: Worker) -> str | None:
+    """What the record of a driver's process says of a bad end; None where it ended as one that succeeded would.
+
+    Seen with Ray 2.53 and 2.60: an uncaught exception leaves its frames, a process that was killed or left by os._exit is a
+    SYSTEM_ERROR. sys.exit(3), SIGTERM and what happens after ray.shutdown() look like a good end.
+    """
+    if driver.uncaught_exception is not None:
+        return f"The driver ended with an uncaught exception. Ray keeps where, not what:\n{driver.uncaught_exception}"
+    if driver.is_alive or driver.exit_type is None or driver.exit_type in GOOD_ENDS:
+        return None
+    detail = (driver.exit_detail or "").split(" Some common causes include", 1)[0]
+    return f"The driver's process died ({driver.exit_type}). {detail}".rstrip()
 
 
 def submission_id_of(key: bytes) -> str | None:
@@ -72,7 +87,7 @@ def submission_job_of(submission_id: str, record: bytes) -> Job | None:
         start_time_ms=_integer(fields, "start_time"),
         end_time_ms=_integer(fields, "end_time"),
         metadata=mask_mapping(metadata),
-        runtime_env=_masked_runtime_env(fields.get("runtime_env")),
+        runtime_env=_runtime_env_of(fields),
         driver_node_id=_string(fields, "driver_node_id"),
         driver_exit_code=_integer(fields, "driver_exit_code"),
         driver_agent_http_address=_string(fields, "driver_agent_http_address"),
@@ -107,6 +122,12 @@ def keyed(submission: Job, driver_ids: Any) -> Job:
     if submission.submission_id in driver_ids and submission.submission_id != submission.job_id:
         return replace(submission, job_key=f"submission:{submission.submission_id}")
     return submission
+
+
+def _runtime_env_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """`JobInfo.to_json` writes it as text, under another name."""
+    text_of_it = _string(fields, "runtime_env_json")
+    return _runtime_env(text_of_it) if text_of_it is not None else _masked_runtime_env(fields.get("runtime_env"))
 
 
 def _runtime_env(serialized: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from workers.sources.wire import Walk
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTotals:
+class ReplyTotals:
     """What a reply says of its own completeness; with a filter by one job, of that job."""
 
     num_total_stored: int = 0
@@ -31,6 +31,11 @@ class TaskTotals:
         """Attempts that Ray itself gave up or lost events of."""
         return max(0, self.num_status_task_events_dropped - self.num_truncated)
 
+    @property
+    def num_attempts(self) -> int:
+        """Attempts that there were, stored or lost: but for what the filters leave out, where they are asked to leave out the driver."""
+        return max(0, self.num_total_stored - self.num_filtered_on_gcs) + self.num_attempts_dropped
+
 
 class TaskReply:
     """A reply of GetTaskEvents, read one attempt at a time. What cannot be read is counted and left out."""
@@ -41,7 +46,7 @@ class TaskReply:
         self._now_ms = now_ms
         self._seen = seen
         self.unreadable = 0
-        self.totals = TaskTotals()
+        self.totals = ReplyTotals()
 
     def updates(self) -> Iterator[TaskUpdate]:
         """Every attempt that may have changed, the first that the GCS heard of first.
@@ -67,7 +72,7 @@ class TaskReply:
             else:
                 yield update
         self.unreadable += not walk.is_whole
-        self.totals = TaskTotals(*(_count(walk.numbers.get(field_number(method.reply, f.name), 0)) for f in fields(TaskTotals)))
+        self.totals = ReplyTotals(*(_count(walk.numbers.get(field_number(method.reply, f.name), 0)) for f in fields(ReplyTotals)))
 
 
 def task_update_of(message: Any, now_ms: int) -> TaskUpdate | None:

@@ -106,6 +106,19 @@ def unreserved(values: Mapping[str, float]) -> dict[str, float]:
     return {name: amount for name, amount in resources(values).items() if "_group_" not in name}
 
 
+def reserved(values: Mapping[str, float]) -> dict[str, float]:
+    """Of the shadow resources of placement groups, what they repeat: CPU for all `CPU_group_<id>`.
+
+    Each bundle's share is there once more with its index (`CPU_group_0_<id>`) and is not counted again.
+    """
+    amounts: dict[str, float] = {}
+    for name, amount in values.items():
+        plain, is_shadow, group = name.rpartition("_group_")
+        if is_shadow and "_" not in group and plain != "bundle" and math.isfinite(amount):
+            amounts[clipped(plain)] = amounts.get(clipped(plain), 0.0) + amount
+    return {name: round(amounts[name], 4) for name in sorted(amounts)[:MAX_ENTRIES]}
+
+
 def texts(values: Mapping[str, str]) -> dict[str, str]:
     return {clipped(name): clipped(values[name]) for name in sorted(values)[:MAX_ENTRIES]}
 

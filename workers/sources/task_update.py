@@ -25,6 +25,7 @@ OFTEN_TOLD = 8192
 _ENDS = frozenset(number for number, state in TASK_STATES.items() if state in ("FINISHED", "FAILED"))
 _STEPS = {number: (state, rank(state)) for number, state in TASK_STATES.items()}
 _NIL = b"\xff" * TASK_ID_BYTES
+_DRIVER = "f" * 40
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,32}m")
 _JOB_IS_OVER = re.compile(r"Job finishes \([0-9a-f]{8}\) as driver exits\. Marking all non-terminal tasks as failed\.")
 _WORKER_IS_DEAD = re.compile(r"Worker running the task \([0-9a-f]{56}\) died with exit_type: (\w{1,40})")
@@ -58,6 +59,11 @@ def end_unknown(task_id: str, attempt_number: int) -> TaskUpdate:
 def task_id_of(raw: bytes) -> str | None:
     """A task's id as hex digits; None for what is none: a wrong length, or Ray's nil."""
     return None if len(raw) != TASK_ID_BYTES or raw == _NIL else raw.hex()
+
+
+def is_of_driver(task_id: str) -> bool:
+    """Whether this is the task that stands for a driver itself: its id is all f but for the job's."""
+    return task_id.startswith(_DRIVER)
 
 
 def id_of(raw: bytes, length: int) -> str | None:
