@@ -23,6 +23,7 @@ class Resource:
     packed: tuple[str, ...] = ()  # columns of hex digits that the index keeps as bytes, half the size
     interned: tuple[str, ...] = ()  # columns of few long values, which the index keeps once and refers to by a number
     sequence: str | None = None  # the field that rows lie in the order of; None: in that of their hash
+    has_lineage: bool = False  # its rows call one another: `store.lineage` keeps their tree
     place: Callable[[str], Mapping[str, Any]] | None = None  # a row's id -> the columns that tell it, where its hash does not
 
     @property
@@ -114,6 +115,7 @@ TASKS = Resource(
     ),
     sequence="sequence",
     place=model.attempt_of,
+    has_lineage=True,
 )
 """One row an attempt. A million are common: packed, interned and in order they take half the room, and half the time to write."""
 TASK_TOTALS = Resource("task_totals", model.TaskTotals, "job_id", 16, ("job_id",))

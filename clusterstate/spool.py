@@ -114,9 +114,10 @@ class SpoolReader:
         """Records that came since the last `confirm`, some `most_bytes` of them: at least one if there is any."""
         found: list[Record] = []
         left = most_bytes
+        for place in self._files.values():
+            place.read = place.taken  # what was read before and not confirmed is not confirmed with this
         for path in _files(self.folder):
             place = self._files.setdefault(path, _Reading())
-            place.read = place.taken
             for record, end in _records(path, place.taken):
                 found.append(record)
                 place.read = end

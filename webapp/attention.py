@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from clusterstate import model
+from clusterstate.actor_deaths import was_meant
 from clusterstate.query import ACTORS, JOBS, NODES, PLACEMENT_GROUPS, AnyOf, Condition
 from clusterstate.store.reader import Freshness, SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
 from webapp.reasons import actor_reasons, group_reasons
+from webapp.waiting_tasks import waiting_tasks
 
 RECENT_S = 3600.0
 ALMOST_FULL_PERCENT = 90.0
 NAMED_NODES = NAMED_REASONS = 3
 REASONS_HOLD_S = 5.0
 SESSIONS_KNOWN = 64
+TASKS_MAY_WAIT_S = 60.0
+"""Tasks that wait for others or for room need nobody yet; those that no node can hold do at once."""
 LOOKED_AT = 300
 """Waiting actors and placement groups whose reason is looked for."""
-MEANT_TO_END = ("RAY_KILL", "OUT_OF_SCOPE", "REF_DELETED", "INTENDED", "NORMAL", "CREATOR_EXITED", "OWNER_DIED")
-"""Parts of the names of death causes that are nobody's fault."""
 MOST_CAUSES = 100
 
 BAD, WARNING, NOTE = "bad", "warning", "note"
@@ -92,7 +94,7 @@ def _work(reader: SessionReader, freshness: Freshness, recently: int) -> Iterato
     failed = _count(reader, JOBS, Condition("status", "is", "FAILED"), Condition("end_time_ms", "ge", recently))
     if failed:
         yield Attention(BAD, f"{_many(failed, 'job')} failed {_recently(freshness)}.", "jobs", {"status": "FAILED"})
-    causes = [cause for cause in reader.counts(ACTORS, "death_cause", limit=MOST_CAUSES) if cause is not None and not _was_meant(cause)]
+    causes = [cause for cause in reader.counts(ACTORS, "death_cause", limit=MOST_CAUSES) if cause is not None and not was_meant(cause)]
     dead = _count(reader, ACTORS, Condition("death_cause", "unknown"), Condition("end_time_ms", "ge", recently))
     if causes:
         crashed = AnyOf(tuple(Condition("death_cause", "is", cause) for cause in causes))
@@ -111,7 +113,7 @@ def _waiting(reader: SessionReader, now: float) -> Iterator[Attention]:
     if known is None or not 0 <= now - known[0] < REASONS_HOLD_S:
         while len(_waiting_known) >= SESSIONS_KNOWN:
             _waiting_known.pop(next(iter(_waiting_known)), None)
-        known = _waiting_known[reader.path] = (now, list(_reasons(reader)))
+        known = _waiting_known[reader.path] = (now, [*_reasons(reader), *_tasks(reader, now)])
     yield from known[1]
 
 
@@ -135,6 +137,17 @@ def _reasons(reader: SessionReader) -> Iterator[Attention]:
             yield Attention(level, f"{_many(total - told, more + noun)} {_wait(total - told)} to be placed.", endpoint, {"state": state})
 
 
+def _tasks(reader: SessionReader, now: float) -> Iterator[Attention]:
+    """Tasks that no node can ever hold, and those that have waited for long. Those of waiting actors and groups are told with these."""
+    groups = [one for one in waiting_tasks(reader, now).groups if not one.is_of_another]
+    since_ms = (reader.moment(now) - TASKS_MAY_WAIT_S) * 1000
+    long = [one for one in groups if one.is_for_ever or (one.since_ms is not None and one.since_ms < since_ms)]
+    for one in sorted(long, key=lambda one: not one.is_for_ever)[:NAMED_REASONS]:
+        least = "" if one.is_exact else "At least "
+        text = f"{least}{_many(one.count, 'task')} {_wait(one.count)}: {one.sentence}"
+        yield Attention(WARNING if one.is_for_ever else NOTE, text, "tasks", dict(one.listed))
+
+
 def _recently(freshness: Freshness) -> str:
     return "in the last hour of the session" if freshness.is_past else "within the last hour"
 
@@ -145,10 +158,6 @@ def _wait(count: int) -> str:
 
 def _count(reader: SessionReader, view: Any, *conditions: Condition | AnyOf) -> int:
     return reader.count(view, conditions)
-
-
-def _was_meant(cause: str) -> bool:
-    return any(part.lower() in cause.lower() for part in MEANT_TO_END)
 
 
 def _many(count: int, noun: str) -> str:

@@ -40,6 +40,10 @@ TITLES = {
 }
 
 
+class CannotOperate(Exception):
+    """What changes the cluster cannot be asked for now; the message says why."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What a person or program is told."""
@@ -86,9 +90,11 @@ def problem_of(error: Exception) -> Problem:
         return Problem(429, str(error), error.retry_after_s)
     if isinstance(error, StoreUnavailable):
         return Problem(503, "Redis cannot be reached now. What is known is still shown; signing in and changes wait for it.", RETRY_AFTER_S)
+    if isinstance(error, CannotOperate):
+        return Problem(503, str(error), RETRY_AFTER_S)
     if isinstance(error, JournalUnavailable):
         log.error("request %s: %s", g.get("request_id", "-"), error)
-        return Problem(503, "Accounts cannot be looked up or written now.", RETRY_AFTER_S)
+        return Problem(503, "The journal of accounts and operations cannot be read or written now.", RETRY_AFTER_S)
     if isinstance(error, IndexMissing):
         return Problem(503, "Nothing is known of this session yet. Its first picture is being taken.", 2)
     if isinstance(error, DeadlinePassed):

@@ -120,6 +120,18 @@ def iso(milliseconds: float | None) -> str:
         return ""
 
 
+TICKS = {"day": "%Y-%m-%d", "minute": "%H:%M", "second": "%H:%M:%S"}
+
+
+def tick_label(milliseconds: int, detail: str, zone: str = "UTC") -> str:
+    """A round moment below a picture, as short as `detail` (day, minute, second or millisecond) allows; in UTC for the browser's zone."""
+    try:
+        at = (EPOCH + timedelta(milliseconds=milliseconds)).astimezone(_zone(zone))
+    except OverflowError:
+        return ""
+    return at.strftime(TICKS[detail]) if detail in TICKS else f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+
+
 def short_id(value: str | None) -> str:
     """The beginning of a long id; short ones whole."""
     if not value:
@@ -234,6 +246,7 @@ def register(environment: Environment) -> None:
         moment=moment,
         iso=iso,
         short_id=short_id,
+        tick_label=tick_label,
         visible=visible,
         shortened=shortened,
         is_long=is_long,

@@ -19,8 +19,8 @@ LONGEST = 1000
 """Characters of an id in a path: prefix, cluster and session fit beside it into what `security.MAX_PATH` lets in."""
 _HASHED = re.compile(r"~~([0-7][0-9a-f]{15})")
 _SPELLED = re.compile(r"(?:~[0-9A-Fa-f]{2})+")
-_OTHER = re.compile(r"[\x00-\x1f\x7f!-,/:-@\[-^`{-~\ud800-\udfff]|\A\.(?=\.*\Z)")
-"""ASCII that is not in the list above, halves of characters, and the first dot where there are only dots."""
+_OTHER = re.compile(r"[\x00-\x1f\x7f!-,/:-@\[-^`{-~\ud800-\udfff]|\A\.(?=\.*\Z)|\As(?=ubmit\Z)")
+"""ASCII that is not in the list above, halves of characters, the first dot of dots alone, and what begins a page's own name."""
 
 
 class ChosenId(BaseConverter):

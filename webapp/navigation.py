@@ -23,12 +23,14 @@ class Entry:
 
 MENU: tuple[Entry, ...] = (
     Entry("overview", "Overview", "o"),
-    Entry("jobs", "Jobs", "j", ("job",)),
+    Entry("jobs", "Jobs", "j", ("job", "submit_form", "submit_job", "stop_form")),
     Entry("tasks", "Tasks", "t", ("task",)),
+    Entry("timeline", "Timeline", "l"),
     Entry("actors", "Actors", "a", ("actor",)),
     Entry("nodes", "Nodes", "n", ("node",)),
     Entry("workers", "Workers", "w", ("worker",)),
     Entry("placement_groups", "Placement groups", "p", ("placement_group",)),
+    Entry("status", "Ray status", "r"),
     Entry("cluster_info", "Cluster", "c"),
 )
 PARENTS: dict[str, tuple[str, str]] = {page: (entry.endpoint, entry.label) for entry in MENU for page in entry.within}

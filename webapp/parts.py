@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 if TYPE_CHECKING:
+    from clusterstate.operation_requests import OperationRequests
     from clusterstate.settings import Settings
     from clusterstate.store.fleet_reader import Fleet
     from webapp.assets import Assets
@@ -28,6 +29,7 @@ class Parts:
     settings: Settings
     fleet: Fleet
     auth: Authentication
+    operations: OperationRequests
     fragments: FragmentCache
     counts: RequestCounts
     assets: Assets

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from clusterstate import model
-from clusterstate.resources import ACTORS, NODE_RESOURCES, NODES, PLACEMENT_GROUPS
+from clusterstate.resources import NODE_RESOURCES, NODES, PLACEMENT_GROUPS
 from clusterstate.store.reader import SessionReader
 from clusterstate.waiting import Demand, Explanation, Fit, GroupExplanation, Room, Verdict, explain, explain_group, rooms
 from webapp.formatting import labels, quantity, resources, visible
+from webapp.holders import Holder, holders_in, holders_on
 
 T = TypeVar("T")
 
 SHOWN_NODES = 20
 SHAPES = 20
 """Different demands that are explained at once: at 300 nodes a millisecond each."""
-SHOWN_HOLDERS = 10
-LOOKED_AT = 1000
-"""Actors and placement groups that are looked at for what they hold."""
 WAITING_ACTORS = frozenset({"PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING"})
 WAITING_GROUPS = frozenset({"PENDING", "PREPARED", "RESCHEDULING"})
 WORDS = {
@@ -29,17 +27,6 @@ WORDS = {
     Verdict.UNKNOWN: "not known",
     Verdict.NEVER: "cannot",
 }
-
-
-@dataclass(frozen=True)
-class Holder:
-    """An actor or a placement group that has some of what is missing."""
-
-    endpoint: str
-    arguments: dict[str, str]
-    label: str
-    amounts: dict[str, float]
-    since_ms: int | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +40,17 @@ class NodeAnswer:
 
 
 @dataclass(frozen=True)
+class OtherTasks:
+    """Tasks that matter to one that waits: a few of them, how many there are, and where all are listed."""
+
+    caption: str
+    tasks: tuple[model.Task, ...]
+    counted: str = ""  # what the counts are of
+    counts: tuple[tuple[str, int, bool], ...] = ()  # state, how many, whether that is exact
+    listed: dict[str, str] | None = None  # arguments of the list of tasks
+
+
+@dataclass(frozen=True)
 class Reason:
     """Why it waits. `asks` is what for, in words; `nodes` the nearest miss first; `holders` of what that one lacks."""
 
@@ -62,6 +60,8 @@ class Reason:
     more_nodes: int = 0
     holders: tuple[Holder, ...] = ()
     holders_node: str | None = None  # the node that they are on
+    others: tuple[OtherTasks, ...] = ()
+    facts: tuple[str, ...] = ()  # further sentences
 
 
 def why_actor_waits(reader: SessionReader, actor: model.Actor) -> Reason | None:
@@ -70,9 +70,14 @@ def why_actor_waits(reader: SessionReader, actor: model.Actor) -> Reason | None:
         return None
     if actor.state == "DEPENDENCIES_UNREADY":
         return Reason("Its constructor waits for an argument: an object that is not made yet. A node is looked for after that.")
-    if actor.placement_group_id is not None:
-        return _why_in_group(reader, actor)
-    return _reason(reader, explain(demand_of(actor), live_rooms(reader)))
+    return why_not_placed(reader, demand_of(actor), actor.placement_group_id)
+
+
+def why_not_placed(reader: SessionReader, demand: Demand, placement_group_id: str | None = None) -> Reason:
+    """Why a task or an actor finds no place, in a placement group or on any node."""
+    if placement_group_id is not None:
+        return _why_in_group(reader, demand, placement_group_id)
+    return _reason(reader, explain(demand, live_rooms(reader)))
 
 
 def why_group_waits(reader: SessionReader, group: model.PlacementGroup) -> Reason | None:
@@ -80,14 +85,14 @@ def why_group_waits(reader: SessionReader, group: model.PlacementGroup) -> Reaso
     if group.state not in WAITING_GROUPS:
         return None
     among = live_rooms(reader)
-    found = explain_group([one for one in group.bundles if one.node_id is None] or group.bundles, group.strategy, among)
+    found = explain_group(_unplaced(group), group.strategy, among)
     sentence = group_sentence(found, group.strategy)
     if not found.unplaced:
         return Reason(sentence)
     index, first = found.unplaced[0]
     whole = _reason(reader, first)
     asks = whole.asks if group.strategy == "STRICT_PACK" else f"bundle {index}: {whole.asks}"
-    return Reason(sentence, asks, whole.nodes, whole.more_nodes, whole.holders, whole.holders_node)
+    return replace(whole, sentence=sentence, asks=asks)
 
 
 def demand_of(actor: model.Actor) -> Demand:
@@ -136,7 +141,7 @@ def sentence_of(found: Explanation) -> str:
     if nearest is None:
         return "No node of the cluster is alive."
     if found.verdict is Verdict.FITS:
-        unnamed = "" if found.demand.resources else " (one that names no resources asks for one CPU while it is being placed)"
+        unnamed = "" if found.demand.resources else " (an actor that names no resources asks for one CPU while it is being placed)"
         name = visible(nearest.room.name)
         return f"{name} has room for it now: it waits for Ray to place it, for its runtime environment or for a worker process{unnamed}."
     if found.verdict is Verdict.UNKNOWN:
@@ -191,29 +196,50 @@ def _free(fit: Fit) -> str:
     )
 
 
-def _why_in_group(reader: SessionReader, actor: model.Actor) -> Reason:
-    group: model.PlacementGroup | None = reader.get(PLACEMENT_GROUPS, actor.placement_group_id or "")
+def placement_sentence(reader: SessionReader, demand: Demand, placement_group_id: str | None, among: Sequence[Room]) -> tuple[str, Verdict]:
+    """Why a task or an actor finds no place, in words, and how bad that is."""
+    if placement_group_id is None:
+        found = explain(demand, among)
+        return sentence_of(found), found.verdict
+    group: model.PlacementGroup | None = reader.get(PLACEMENT_GROUPS, placement_group_id)
     if group is None or group.state == "REMOVED":
-        return Reason("Its placement group is gone: it can never be placed.", resources(actor.required_resources))
+        return "Its placement group is gone: it can never be placed.", Verdict.NEVER
+    if group.state in WAITING_GROUPS:
+        whole = explain_group(_unplaced(group), group.strategy, among)
+        return f"Its placement group is {group.state}. {group_sentence(whole, group.strategy)}", whole.verdict
+    if _in_bundles(demand, group).verdict is Verdict.NEVER:
+        return "No bundle of its placement group is large enough for it.", Verdict.NEVER
+    return "It waits for room in its placement group, whose bundles are large enough.", Verdict.BUSY
+
+
+def _why_in_group(reader: SessionReader, demand: Demand, placement_group_id: str) -> Reason:
+    sentence, verdict = placement_sentence(reader, demand, placement_group_id, live_rooms(reader))
+    group: model.PlacementGroup | None = reader.get(PLACEMENT_GROUPS, placement_group_id)
+    asks = resources(demand.resources)
+    if group is None or group.state == "REMOVED":
+        return Reason(sentence, asks)
     of_group = why_group_waits(reader, group)
     if of_group is not None:
-        sentence = f"Its placement group is {group.state}. {of_group.sentence}"
-        return Reason(sentence, of_group.asks, of_group.nodes, of_group.more_nodes, of_group.holders, of_group.holders_node)
+        return replace(of_group, sentence=sentence)
+    if verdict is Verdict.NEVER:
+        return Reason(sentence, asks, *_answers(_in_bundles(demand, group)))
+    return Reason(sentence, asks, holders=holders_in(reader, group.placement_group_id))
+
+
+def _in_bundles(demand: Demand, group: model.PlacementGroup) -> Explanation:
+    """Against its bundles as places. What is free in them is not known, and labels were seen to when they were placed."""
     inside = [Room(one.node_id or "", f"bundle {one.bundle_index}", one.unit_resources, None, {}) for one in group.bundles]
-    found = explain(Demand(actor.required_resources), inside)
-    asks = resources(actor.required_resources)
-    if found.verdict is Verdict.NEVER:
-        return Reason("No bundle of its placement group is large enough for it.", asks, *_answers(found))
-    others = [one for one in reader.find(ACTORS, "placement_group_id", group.placement_group_id, LOOKED_AT) if one.state == "ALIVE"]
-    return Reason(
-        "It waits for room in its placement group, whose bundles are large enough.", asks, holders=_shown([_held_by(one) for one in others])
-    )
+    return explain(Demand(demand.resources), inside)
+
+
+def _unplaced(group: model.PlacementGroup) -> list[model.Bundle]:
+    return [one for one in group.bundles if one.node_id is None] or group.bundles
 
 
 def _reason(reader: SessionReader, found: Explanation) -> Reason:
     nearest = found.nearest
     missing = {one.resource for one in nearest.shortages} if nearest and found.verdict is Verdict.BUSY else set()
-    holders = _holders(reader, nearest.room.node_id, missing) if nearest and missing else ()
+    holders = holders_on(reader, nearest.room.node_id, missing) if nearest and missing else ()
     return Reason(
         sentence_of(found), _asked(found.demand), *_answers(found), holders, nearest.room.name if nearest is not None and holders else None
     )
@@ -245,34 +271,3 @@ def _lacks(fit: Fit, demand: Demand) -> Iterable[str]:
             yield f"{name}: {total} in all, {asked} asked for" if one.total else f"no {name}"
         else:
             yield f"{name}: {quantity(one.resource, one.available)} free of {total}, {asked} asked for"
-
-
-def _holders(reader: SessionReader, node_id: str, missing: set[str]) -> tuple[Holder, ...]:
-    """Who has some of these resources of a node: actors, and groups that reserve them for what runs in them."""
-    actors = [
-        one
-        for one in reader.find(ACTORS, "node_id", node_id, LOOKED_AT)
-        if one.state == "ALIVE" and one.placement_group_id is None and missing & one.required_resources.keys()
-    ]
-    found = [_held_by(one, missing) for one in actors]
-    for group in reader.find(PLACEMENT_GROUPS, "state", "CREATED", LOOKED_AT):
-        amounts: dict[str, float] = {}
-        for bundle in group.bundles:
-            for name in missing & bundle.unit_resources.keys() if bundle.node_id == node_id else ():
-                amounts[name] = amounts.get(name, 0.0) + bundle.unit_resources[name]
-        if amounts:
-            label = group.name or group.placement_group_id[:8]
-            arguments = {"placement_group_id": group.placement_group_id}
-            found.append(Holder("placement_group", arguments, f"placement group {label}", amounts, group.creation_request_received_ms))
-    return _shown(found)
-
-
-def _held_by(actor: model.Actor, missing: set[str] | None = None) -> Holder:
-    label = actor.name or actor.class_name or actor.actor_id[:8]
-    amounts = {name: amount for name, amount in actor.required_resources.items() if missing is None or name in missing}
-    return Holder("actor", {"actor_id": actor.actor_id}, label, amounts, actor.start_time_ms)
-
-
-def _shown(found: Sequence[Holder]) -> tuple[Holder, ...]:
-    """Those who hold most first."""
-    return tuple(sorted(found, key=lambda one: (-sum(one.amounts.values()), one.since_ms or 0))[:SHOWN_HOLDERS])

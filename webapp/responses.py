@@ -99,11 +99,13 @@ def table_response(
     fragment: str = TABLE_FRAGMENT,
     further: Sequence[str] = (),
     beside: Callable[[list[dict[str, Any]]], Mapping[str, Any]] | None = None,
+    also: tuple[object, ...] = (),
     **context: Any,
 ) -> Response:
     """Rows of a table; `always` narrows it to those of one job or node, say, and the totals with it.
 
-    `beside` answers more context for the rows of this page, out of the resources named in `further`.
+    `beside` answers more context for the rows of this page, out of the resources named in `further`. `also` is what else the
+    answer depends on.
     """
     now = parts().now()
     state = scope.state(*table.view.resources, *further, now=now)
@@ -118,7 +120,7 @@ def table_response(
         return {"view": draw(asked, page, scope.reader, path, always), "freshness": state.freshness, **more}
 
     path = href(table.endpoint, theme=None)
-    tag = (*state.tag_parts(now), scope.reader.given_up(table.view.base))
+    tag = (*state.tag_parts(now), scope.reader.given_up(table.view.base), *also)
     return page_response(template, fragment, tag, load, query.is_long, table=table, **context)
 
 
@@ -180,7 +182,7 @@ def freshness_answer(fresh: Freshness) -> dict[str, Any]:
 
 
 def _keys(query: TableQuery) -> list[str]:
-    columns = query.table.columns if query.is_default_columns else query.columns
+    columns = query.table.exported if query.is_default_columns else query.columns
     return list(dict.fromkeys((query.table.key, *(column.key for column in columns))))
 
 

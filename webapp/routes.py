@@ -21,17 +21,19 @@ from webapp.pages import (
     fleet,
     go,
     health,
+    job_operations,
     jobs,
     login,
     nodes,
     overview,
     placement_groups,
+    status,
     tasks,
     timeline,
     workers,
 )
 from webapp.pages import help as help_page
-from webapp.roles import PUBLIC, VIEWER, Role
+from webapp.roles import OPERATOR, PUBLIC, VIEWER, Role
 from webapp.scope import open_scope
 from webapp.security import SAFE_METHODS
 
@@ -88,15 +90,23 @@ ROUTES: tuple[Route, ...] = (
     Route("overview", "/", overview.show_overview, VIEWER, scoped=True),
     Route("jobs", "/jobs", jobs.list_jobs, VIEWER, scoped=True, table=True),
     Route("job", "/jobs/<chosen:job_key>", jobs.show_job, VIEWER, scoped=True),
+    Route("submit_form", "/jobs/submit", job_operations.show_submit_form, OPERATOR, scoped=True),
+    Route("submit_job", "/jobs/submit", job_operations.submit_job, OPERATOR, ("POST",), scoped=True, effect=True),
+    Route("stop_form", "/jobs/<chosen:job_key>/stop", job_operations.show_stop_form, OPERATOR, scoped=True),
+    Route("stop_job", "/jobs/<chosen:job_key>/stop", job_operations.stop_job, OPERATOR, ("POST",), scoped=True, effect=True),
     Route("tasks", "/tasks", tasks.list_tasks, VIEWER, scoped=True, table=True),
     Route("task", "/tasks/<task_id>", tasks.show_task, VIEWER, scoped=True),
-    Route("timeline", "/timeline.json", timeline.download_timeline, VIEWER, scoped=True),
+    Route("timeline", "/timeline", timeline.show_timeline, VIEWER, scoped=True),
+    Route("timeline_trace", "/timeline.json", timeline.download_timeline, VIEWER, scoped=True),
     Route("actors", "/actors", actors.list_actors, VIEWER, scoped=True, table=True),
     Route("actor", "/actors/<actor_id>", actors.show_actor, VIEWER, scoped=True),
     Route("nodes", "/nodes", nodes.list_nodes, VIEWER, scoped=True, table=True),
     Route("node", "/nodes/<node_id>", nodes.show_node, VIEWER, scoped=True),
     Route("workers", "/workers", workers.list_workers, VIEWER, scoped=True, table=True),
     Route("worker", "/workers/<worker_id>", workers.show_worker, VIEWER, scoped=True),
+    Route("status", "/status", status.show_status, VIEWER, scoped=True),
+    Route("status_text", "/status.txt", status.download_status_text, VIEWER, scoped=True),
+    Route("status_data", "/status.json", status.download_status, VIEWER, scoped=True),
     Route("cluster_info", "/info", cluster_info.show_cluster_info, VIEWER, scoped=True),
     Route(
         "placement_groups",

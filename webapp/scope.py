@@ -17,8 +17,8 @@ BY_NODES = frozenset({NODE_STATS.name, PROCESSES.name, "samples"})
 """What node collectors write; the rest comes from the cluster collector."""
 
 
-PLAIN = re.compile(r"[A-Za-z0-9_-]{1,256}")
-"""Stands in a URL as it is."""
+PLAIN = re.compile(r"(?!submit\Z)[A-Za-z0-9_-]{1,256}")
+"""Stands in a URL as it is. (`submit` is a page beside those of jobs: see `ids`.)"""
 STAND_IN = "an-id"
 PLACE = frozenset({"cluster", "session", "filename"})
 

@@ -17,15 +17,26 @@ from webapp.tables.drawing import TableView, draw
 from webapp.tables.framework import Table, TableQuery
 
 
-def show(template: str, fragment: str, scope: Scope, resources: Sequence[str], load: Callable[[], Any], **context: Any) -> Response:
-    """A page whose template gets one object, `page`, made by `load`; `resources` are those whose change changes it."""
+def show(
+    template: str,
+    fragment: str,
+    scope: Scope,
+    resources: Sequence[str],
+    load: Callable[[], Any],
+    also: tuple[object, ...] = (),
+    **context: Any,
+) -> Response:
+    """A page whose template gets one object, `page`, made by `load`; `resources` are those whose change changes it.
+
+    `also` is what it depends on besides them.
+    """
     now = parts().now()
     state = scope.state(*resources, now=now)
 
     def loaded() -> Mapping[str, Any]:
         return {"page": load(), "freshness": state.freshness}
 
-    return page_response(template, fragment, state.tag_parts(now), loaded, now_ms=int(scope.reader.moment(now) * 1000), **context)
+    return page_response(template, fragment, (*state.tag_parts(now), *also), loaded, now_ms=int(scope.reader.moment(now) * 1000), **context)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,14 @@ def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> 
     worker.work(logging_level=None)
 
 
+def run_operations(settings: Settings, cluster: str, host: str, address: str) -> None:
+    """Does what was asked of a cluster, on the machine that has the journal, until SIGTERM."""
+    set_up_logging(settings)
+    from workers.operations.worker import run_operations_worker
+
+    run_operations_worker(settings, cluster, host, address, timeout_s=WORKER_TIMEOUT_S)
+
+
 def run_projector(settings: Settings) -> None:
     """Keeps this host's index up to date until SIGTERM."""
     set_up_logging(settings)

@@ -1,9 +1,10 @@
-"""What was promised and must outlive Redis: users, tokens, sign-in links, the audit trail, submissions."""
+"""What was promised and must outlive Redis: users, tokens, sign-in links, the audit trail, operations."""
 
 from clusterstate.journal.audit import AuditProblem, AuditRecord, AuditReport
 from clusterstate.journal.database import JournalTooNew, JournalUnavailable
 from clusterstate.journal.journal import Journal
-from clusterstate.journal.records import ROLES, Submission, Token, User, lesser_role, role_is_enough
+from clusterstate.journal.operations import OperationExists
+from clusterstate.journal.records import ROLES, Operation, Token, User, lesser_role, role_is_enough
 from clusterstate.journal.rules import BadAccount
 
 __all__ = [
@@ -15,7 +16,8 @@ __all__ = [
     "Journal",
     "JournalTooNew",
     "JournalUnavailable",
-    "Submission",
+    "Operation",
+    "OperationExists",
     "Token",
     "User",
     "lesser_role",

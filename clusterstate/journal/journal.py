@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from clusterstate.journal import accounts, audit, passwords, rules, submissions, tokens
+from clusterstate.journal import accounts, audit, operations, passwords, rules, tokens
 from clusterstate.journal.audit import AuditRecord, AuditReport
 from clusterstate.journal.database import Database, JournalUnavailable
-from clusterstate.journal.records import Submission, Token, User
+from clusterstate.journal.records import Operation, Token, User
 from clusterstate.journal.secret_texts import new_secret
 
 
 class Journal:
-    """Users, tokens, sign-in links, audit trail and submissions in one SQLite file (0600, WAL, synchronous=FULL).
+    """Users, tokens, sign-in links, audit trail and operations in one SQLite file (0600, WAL, synchronous=FULL).
 
     Any number of processes and threads may hold one; writes wait for each other up to ten seconds. Every method
     may raise JournalUnavailable; what cannot be as asked is a BadAccount with a sentence. `now` is Unix seconds;
@@ -169,17 +169,46 @@ class Journal:
         except JournalUnavailable as error:
             return AuditReport(0, 0, audit.FIRST_HASH, (audit.AuditProblem(1, str(error)),))
 
-    # --- submissions
+    # --- operations on a cluster
 
-    def record_submission(self, submission_id: str, cluster: str, who: str, request: Mapping[str, object], now: float) -> None:
-        """On the disk when this returns: only then may the submission be acknowledged."""
+    def record_operation(self, operation: Operation, sealed: bytes, detail: Mapping[str, object]) -> Operation:
+        """On the disk, with its audit intent, when this returns: only then may it be acknowledged.
+
+        `detail` goes into the audit record beside the request. Raises OperationExists for a second submission of the same id.
+        """
         with self._database.writing() as connection:
-            submissions.record(connection, submission_id, cluster, who, request, now)
+            return operations.record(connection, operation, sealed, detail)
 
-    def finish_submission(self, submission_id: str, outcome: str, now: float) -> bool:
+    def take_operation(self, operation_id: str, cluster: str, action: str, now: float) -> tuple[Operation, bytes] | None:
+        """Of several that try at once, one gets it (with its sealed request): it is under way from now on."""
         with self._database.writing() as connection:
-            return submissions.finish(connection, submission_id, outcome, now)
+            return operations.take(connection, operation_id, cluster, action, now)
 
-    def unfinished_submissions(self, limit: int = 1000) -> list[Submission]:
+    def put_operation_back(self, operation_id: str, state: str, outcome: str) -> bool:
+        """To be tried again: QUEUED when nothing was sent, UNKNOWN when that cannot be told."""
+        with self._database.writing() as connection:
+            return operations.put_back(connection, operation_id, state, outcome)
+
+    def interrupt_operations(self, cluster: str, operation_id: str | None, outcome: str) -> int:
+        """Whatever died while it was at one operation, or at any of a cluster: whether Ray has it is not known."""
+        with self._database.writing() as connection:
+            return operations.interrupt(connection, cluster, operation_id, outcome)
+
+    def finish_operation(self, operation_id: str, state: str, outcome: str, now: float) -> bool:
+        """The final word and its audit result; False if there was one."""
+        with self._database.writing() as connection:
+            return operations.finish(connection, operation_id, state, outcome, now)
+
+    def operation(self, operation_id: str) -> Operation | None:
         with self._database.reading() as connection:
-            return submissions.unfinished(connection, limit)
+            return operations.operation(connection, operation_id)
+
+    def operations_of(self, cluster: str, session: str, target: str, limit: int = 20) -> list[Operation]:
+        """What was asked of one submission, newest first."""
+        with self._database.reading() as connection:
+            return operations.of_target(connection, cluster, session, target, limit)
+
+    def unfinished_operations(self, cluster: str | None = None, limit: int = 1000) -> list[Operation]:
+        """Oldest first."""
+        with self._database.reading() as connection:
+            return operations.unfinished(connection, cluster, limit)

@@ -48,14 +48,29 @@ class Token:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A job submission that was acknowledged, and what became of it."""
+QUEUED, SENDING, UNKNOWN, DONE, REFUSED = "QUEUED", "SENDING", "UNKNOWN", "DONE", "REFUSED"
+FINAL = frozenset({DONE, REFUSED})
 
-    submission_id: str
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that was asked of a cluster, and what became of it."""
+
+    operation_id: str
     cluster: str
+    session: str  # Ray's session that it was asked of
+    action: str  # as in the audit trail: job.submit, job.stop
+    target: str  # submission id
     who: str
-    recorded_at: float
-    request: dict[str, object] = field(default_factory=dict)
-    outcome: str | None = None  # None: not known yet
+    asked_at: float  # Unix seconds
+    request: dict[str, object] = field(default_factory=dict)  # secret values masked
+    state: str = QUEUED  # QUEUED, SENDING, UNKNOWN (whether Ray has it), DONE, REFUSED
+    tries: int = 0
+    started_at: float | None = None  # the last try
     finished_at: float | None = None
+    outcome: str | None = None  # a sentence: why it waits, or how it ended
+    intent: int = 0  # seq of its audit record
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL

@@ -61,4 +61,29 @@ _VERSION_1 = (
     "CREATE INDEX submissions_open ON submissions (recorded_at) WHERE outcome IS NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    """CREATE TABLE operations (
+        operation_id TEXT PRIMARY KEY,
+        cluster TEXT NOT NULL,
+        session TEXT NOT NULL,                   -- Ray's session that it was asked of
+        action TEXT NOT NULL,                    -- as in the audit trail: job.submit, job.stop
+        target TEXT NOT NULL,                    -- submission id
+        who TEXT NOT NULL,
+        asked_at REAL NOT NULL,
+        request TEXT NOT NULL,                   -- JSON, secret values masked
+        sealed BLOB,                             -- the whole request, encrypted; NULL once it has ended
+        state TEXT NOT NULL CHECK (state IN ('QUEUED', 'SENDING', 'UNKNOWN', 'DONE', 'REFUSED')),
+        tries INTEGER NOT NULL DEFAULT 0,
+        started_at REAL,                         -- the last try
+        finished_at REAL,
+        outcome TEXT,                            -- a sentence
+        intent INTEGER NOT NULL REFERENCES audit (seq)
+    )""",
+    """CREATE UNIQUE INDEX operations_submit_once ON operations (cluster, session, target)
+        WHERE action = 'job.submit' AND state <> 'REFUSED'""",
+    "CREATE INDEX operations_open ON operations (asked_at) WHERE finished_at IS NULL",
+    "CREATE INDEX operations_of_target ON operations (cluster, session, target, asked_at)",
+    "DROP TABLE submissions",  # nothing ever wrote to it: a submission is an operation
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)

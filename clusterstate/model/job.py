@@ -29,4 +29,5 @@ class Job:
     driver_exit_code: int | None = None
     driver_agent_http_address: str | None = None
     entrypoint_resources: dict[str, float] = field(default_factory=dict)
+    driver_evidence: str | None = None  # of a driver job: what its process's record says of a bad end; Ray's status does not count it
     is_internal: bool = False  # namespace starts with _ray_internal: Ray's own drivers

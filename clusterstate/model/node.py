@@ -45,6 +45,10 @@ class NodeResources:
     idle_duration_ms: int | None = None  # when the row was written; idle_since_ms tells how long it is now
     node_activity: list[str] = field(default_factory=list)
     idle_since_ms: int | None = None
+    reserved_total: dict[str, float] = field(default_factory=dict)  # of resources_total: by placement groups
+    reserved_available: dict[str, float] = field(default_factory=dict)  # of that: not used by what runs in them
+    node_type: str | None = None  # as the autoscaler calls it; None: it was started by hand
+    instance_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Worker:
     start_time_ms: int | None = None
     end_time_ms: int | None = None
     num_paused_threads: int | None = None
+    uncaught_exception: str | None = None  # of a driver: the frames of its traceback; Ray leaves out the message
 
 
 @dataclass(frozen=True, slots=True)

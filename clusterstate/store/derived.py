@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from clusterstate.resources import Resource
+from clusterstate.store import lineage
 
 LINE = "\n"
 """Between the searched texts of a row: no word has it."""
 
 Change = tuple[int, Mapping[str, Any] | None, Mapping[str, Any] | None]
-"""(row hash, columns before, columns after) of a row; None: there was or is none."""
+"""(row hash, columns before, columns after) of a row, those that `reads` names; None: there was or is none."""
 
 
 def counts_table(resource: Resource, columns: Set[str]) -> str | None:
@@ -40,6 +41,8 @@ def create(db: sqlite3.Connection, resource: Resource) -> None:
     for table, counted in _counts_tables(resource):
         db.execute(f"CREATE TABLE IF NOT EXISTS {table}({', '.join(counted)}, n INTEGER NOT NULL)")
         db.execute(f"CREATE INDEX IF NOT EXISTS {table}_by_value ON {table}({', '.join(counted)})")
+    if resource.has_lineage:
+        lineage.create(db)
     if resource.searched:
         listed = "".join(f", {name} TEXT" for name in beside_texts(resource))
         db.execute(f"CREATE TABLE IF NOT EXISTS {texts_table(resource)}(row_hash INTEGER PRIMARY KEY, text TEXT{listed})")
@@ -61,6 +64,12 @@ def count(db: sqlite3.Connection, resource: Resource) -> int:
     return int(db.execute(f"SELECT coalesce(sum(n), 0) FROM {resource.name}_counts").fetchone()[0])  # noqa: S608 - a declared name
 
 
+def reads(resource: Resource) -> tuple[str, ...]:
+    """Columns that `follow` is told."""
+    told = (*(name for listed in resource.counted for name in listed), *resource.searched, *(lineage.READS if resource.has_lineage else ()))
+    return tuple(dict.fromkeys(told))
+
+
 def fill(db: sqlite3.Connection, resource: Resource) -> None:
     """Fills the tables from the rows that are there. From now on every change is to be told to `follow`."""
     name = resource.name
@@ -71,6 +80,8 @@ def fill(db: sqlite3.Connection, resource: Resource) -> None:
         text = f" || '{LINE}' || ".join(f"coalesce({column}, '')" for column in resource.searched)
         listed = ", ".join(("row_hash", f"lower({text})", *beside_texts(resource)))
         db.execute(f"INSERT INTO {texts_table(resource)} SELECT {listed} FROM {name}")  # noqa: S608 - declared names
+    if resource.has_lineage:
+        lineage.fill(db)
     db.execute("INSERT INTO meta(name, value) VALUES(?, '1')", (_filled(resource),))
 
 
@@ -81,6 +92,8 @@ def follow(db: sqlite3.Connection, resource: Resource, changes: Iterable[Change]
         _count(db, table, counted, listed)
     if resource.searched:
         _search(db, resource, listed)
+    if resource.has_lineage:
+        lineage.follow(db, listed)
 
 
 def _count(db: sqlite3.Connection, table: str, counted: tuple[str, ...], changes: list[Change]) -> None:

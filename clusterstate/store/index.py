@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -134,11 +133,7 @@ class Index:
     def _missing_sorts(self) -> list[tuple[str, str]]:
         """(name, what it is on) of each index that is declared and not there."""
         there = {str(name) for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
-        declared = [
-            (f"{resource.name}_{re.sub('[^a-z_]+', '_', listed)}", f"{resource.name}({listed})")
-            for resource in RESOURCES
-            for listed in resource.indexed
-        ]
+        declared = [schema.sort_of(resource, listed) for resource in RESOURCES for listed in resource.indexed]
         return [(name, on) for name, on in declared if name not in there]
 
     def tune(self) -> None:

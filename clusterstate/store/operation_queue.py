@@ -27,6 +27,7 @@ class OperationsWorker:
 
     host: str
     pid: int
+    desk: str  # which master key and journal it works with (`signing.desk_of`)
     ray_version: str | None = None
     python_version: str | None = None
 

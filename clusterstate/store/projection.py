@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -252,14 +252,22 @@ class Projection:
         index.commit()
 
     def _put(self, index: Index, resource: Resource, fields: list[bytes]) -> None:
+        gone: list[str] = []
+        count = index.put(resource, self._read(resource, fields, gone))
+        index.delete(resource, gone)
+        if self._new is not None:
+            self._new.count(count)
+
+    def _read(self, resource: Resource, fields: list[bytes], gone: list[str]) -> Iterator[tuple[str, list[Any]]]:
+        """(id, values) of the rows that are kept under these fields. `gone` gets the ids of the others."""
         values = codec(resource.row).values
         for start in range(0, len(fields), IDS_AT_ONCE):
             some = fields[start : start + IDS_AT_ONCE]
-            blobs = read_rows(self._redis, self.cluster, self.session, resource, some)
-            count = index.put(resource, ((field_to_id(name), values(blob)) for name, blob in zip(some, blobs, strict=True) if blob))
-            index.delete(resource, (field_to_id(name) for name, blob in zip(some, blobs, strict=True) if not blob))
-            if self._new is not None:
-                self._new.count(count)
+            for name, blob in zip(some, read_rows(self._redis, self.cluster, self.session, resource, some), strict=True):
+                if blob:
+                    yield field_to_id(name), values(blob)
+                else:
+                    gone.append(field_to_id(name))
 
     def _pass_over(self, changes: StreamEntries, samples: StreamEntries) -> None:
         """A new index will be filled from the rows themselves."""

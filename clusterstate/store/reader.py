@@ -29,11 +29,12 @@ from clusterstate.resources import (
 )
 from clusterstate.store import scanning, selecting
 from clusterstate.store.history import cluster_points, node_points
+from clusterstate.store.lineage_reading import Lineage
 from clusterstate.store.row_ids import SINGLE_ROW_ID
 from clusterstate.store.schema import COMMITS, Column, column_of, decode_row, decode_value, row_place, selected
 from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing, ask, characters, inode_of
 from clusterstate.store.task_states import reported, task_states
-from clusterstate.store.unfinished_tasks import UnfinishedTasks
+from clusterstate.store.tasks_by_state import TasksByState
 from clusterstate.utilisation import History, history_of, steps_of
 
 COUNTS_KEPT = 512
@@ -216,13 +217,23 @@ class SessionReader:
         """(attempts that the GCS counts, those of them that it knows were lost), of a job or of all."""
         return reported(self.path, job_id)
 
-    def unfinished_tasks(self) -> UnfinishedTasks:
-        """Questions about attempts that wait or run."""
-        return UnfinishedTasks(self.path, self._deadline)
+    def tasks_by_state(self) -> TasksByState:
+        """Questions about attempts that wait, run or failed."""
+        return TasksByState(self.path, self._deadline)
+
+    def lineage(self, job_id: str, *, hide_finished: bool = False) -> Lineage:
+        """The tree of a job's tasks and actors."""
+        return Lineage(self.path, job_id, self._deadline(), hide_finished=hide_finished)
 
     def group(self, resource: Resource, column: str) -> dict[Any, int]:
         """Values of a resource's own column → number of rows, most first."""
         return self.counts(View(resource), column)
+
+    def keys_in(self, resource: Resource, column: str, limit: int) -> list[str]:
+        """The keys in a column of mappings, the most frequent first. Raises DeadlinePassed."""
+        wanted = _declared(resource, column).sql(resource.name)
+        sql = f"SELECT key, count(*) FROM {resource.name}, json_each({wanted}) GROUP BY key ORDER BY 2 DESC, 1 LIMIT ?"  # noqa: S608 - declared names
+        return [str(key) for key, _ in self._asked(selecting.Statement(sql, (limit,), (resource.name,)))]
 
     def count(self, view: View, conditions: Sequence[Condition | AnyOf] = ()) -> int:
         """How many rows. Raises DeadlinePassed."""

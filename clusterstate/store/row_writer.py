@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -11,9 +11,12 @@ import msgspec
 
 from clusterstate.resources import Resource
 from clusterstate.store import derived
-from clusterstate.store.schema import Column, columns_of, key_of, row_place
+from clusterstate.store.derived import Change
+from clusterstate.store.schema import Column, columns_of, key_of, row_place, sort_of
 
 AT_ONCE = 1000
+FOLLOWED_AT_ONCE = 20_000
+"""Changes that derived tables follow in one go: what they all touch is written once."""
 WORDS_KEPT = 100_000
 """Interned words whose numbers are remembered: 10 MB at most."""
 
@@ -53,6 +56,7 @@ class RowWriter:
         self._words = words
         self._columns = columns_of(resource)
         self._names = tuple(column.name for column in self._columns)
+        self._reads = [(name, self._names.index(name)) for name in derived.reads(resource)]
         self._sequence = None if resource.sequence is None else self._names.index(resource.sequence)
         self._special = [(place, column) for place, column in enumerate(self._columns) if column.decode is not bool and not column.is_plain]
         marks = ", ".join("?" * (len(self._names) + 1))
@@ -62,6 +66,9 @@ class RowWriter:
     def derive(self) -> None:
         """Fills what is derived from the rows, unless that is done."""
         if not self.derives and derived.is_wanted(self._resource):
+            if self._resource.place is not None:
+                name, on = sort_of(self._resource, next(iter(self._resource.place(""))))
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {on}")  # rows are looked up by their ids
             derived.fill(self._db, self._resource)
             self.derives = True
 
@@ -71,9 +78,14 @@ class RowWriter:
             return self._db.executemany(self._insert, (self._bound(*row) for row in rows)).rowcount
         total = 0
         iterator = iter(rows)
+        changes: list[Change] = []
         while some := list(islice(iterator, AT_ONCE)):
             total += len(some)
-            self._put({bound[0]: tuple(bound[1:]) for bound in (self._bound(*row) for row in some)})
+            changes += self._put({bound[0]: tuple(bound[1:]) for bound in (self._bound(*row) for row in some)})
+            if len(changes) >= FOLLOWED_AT_ONCE:
+                self._follow(changes)
+                changes = []
+        self._follow(changes)
         return total
 
     def delete(self, ids: Iterable[str]) -> None:
@@ -81,10 +93,10 @@ class RowWriter:
         iterator = iter(ids)
         while some := list(islice(iterator, AT_ONCE)):
             keys = [key for item in some if (key := self._key_of_id(item)) is not None]
-            self._tell((key, before, None) for key, before in self._before(keys).items())
+            self._follow([(key, self._told(before), None) for key, before in self._before(keys).items()])
             self._db.executemany(f"DELETE FROM {self._resource.name} WHERE row_hash = ?", [(key,) for key in keys])  # noqa: S608 - declared names
 
-    def _put(self, rows: dict[int, tuple[Any, ...]]) -> None:
+    def _put(self, rows: dict[int, tuple[Any, ...]]) -> list[Change]:
         before = self._before(rows)
         new = [(key, *values) for key, values in rows.items() if key not in before]
         self._db.executemany(self._insert, new)
@@ -97,7 +109,12 @@ class RowWriter:
         for places, bound in updates.items():  # SQLite writes the entries of an index whenever its column is set at all
             listed = ", ".join(f"{self._names[place]} = ?" for place in places)
             self._db.executemany(f"UPDATE {self._resource.name} SET {listed} WHERE row_hash = ?", bound)  # noqa: S608 - declared names
-        self._tell((key, before.get(key), values) for key, values in rows.items())
+        changes: list[Change] = []
+        for key, values in rows.items():
+            told_before, told = self._told(before.get(key)), self._told(values)
+            if told_before != told:
+                changes.append((key, told_before, told))
+        return changes
 
     def _before(self, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
         ask, found = self._db.execute, {}
@@ -107,13 +124,12 @@ class RowWriter:
                 found[key] = row
         return found
 
-    def _tell(self, changes: Iterator[tuple[int, tuple[Any, ...] | None, tuple[Any, ...] | None]]) -> None:
-        if self.derives:
-            named = ((key, self._named(before), self._named(after)) for key, before, after in changes if before != after)
-            derived.follow(self._db, self._resource, named)
+    def _follow(self, changes: list[Change]) -> None:
+        if self.derives and changes:
+            derived.follow(self._db, self._resource, changes)
 
-    def _named(self, values: tuple[Any, ...] | None) -> dict[str, Any] | None:
-        return None if values is None else dict(zip(self._names, values, strict=True))
+    def _told(self, values: tuple[Any, ...] | None) -> dict[str, Any] | None:
+        return None if values is None else {name: values[place] for name, place in self._reads}
 
     def _key_of_id(self, row_id: str) -> int | None:
         where, values = row_place(self._resource, row_id)

@@ -159,6 +159,11 @@ def selected(resource: Resource) -> str:
     return ", ".join(column.sql(resource.name) for column in columns_of(resource))
 
 
+def sort_of(resource: Resource, listed: str) -> tuple[str, str]:
+    """(name, what it is on) of the SQLite index for a declared sort or filter."""
+    return f"{resource.name}_{re.sub('[^a-z_]+', '_', listed)}", f"{resource.name}({listed})"
+
+
 def create(db: sqlite3.Connection) -> None:
     """Everything that is not there yet. Raises sqlite3.DatabaseError for a file of a newer Raydeck, or of an older one (`upgrade`)."""
     db.execute("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")

@@ -57,6 +57,16 @@ def derive(master: bytes, worker: str) -> bytes:
     return _hmac(scope_key(master, scope_of(worker)), WORK, worker)
 
 
+def sealing_key(settings: Settings) -> bytes:
+    """What seals the requests that wait in the journal (`clusterstate.journal.sealing`). Raises BadKey."""
+    return derive(master_key(settings.state_dir), "sealed operations")
+
+
+def desk_of(master: bytes) -> str:
+    """A word by which the holders of one master key know each other. Nothing follows from it."""
+    return derive(master, "desk of operations").hex()[:16]
+
+
 def scope_key(master: bytes, scope: str) -> bytes:
     """The key from which those of a scope's workers follow."""
     return _hmac(master, SCOPE, scope)

@@ -22,6 +22,8 @@ PAGES = (
     "jobs",
     "jobs/{job}",
     "jobs/{job}?tab=actors",
+    "jobs/{job}/stop",
+    "jobs/submit",
     "actors",
     "actors/{actor}",
     "nodes",
@@ -41,6 +43,8 @@ PAGES = (
     "workers/{worker}",
     "placement-groups",
     "placement-groups/{placement_group}",
+    "status",
+    "status?verbose=1",
     "info",
     "actors?state=ALIVE&q=nothing-is-called-this",
 )

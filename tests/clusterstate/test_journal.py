@@ -254,16 +254,6 @@ def test_a_token_of_a_run_dies_with_it(journal: Journal) -> None:
     assert [journal.verify_token(text, NOW) is not None for text in (first, second, lasting)] == [False, False, True]
 
 
-def test_a_submission_is_kept_until_its_first_outcome(journal: Journal) -> None:
-    journal.record_submission("raysubmit_1", "demo", "ada", {"entrypoint": "python x.py"}, NOW)
-    with pytest.raises(BadAccount, match="already"):
-        journal.record_submission("raysubmit_1", "demo", "ada", {}, NOW)
-    assert [one.request for one in journal.unfinished_submissions()] == [{"entrypoint": "python x.py"}]
-    assert journal.finish_submission("raysubmit_1", "ACCEPTED", NOW)
-    assert not journal.finish_submission("raysubmit_1", "FAILED", NOW)
-    assert journal.unfinished_submissions() == []
-
-
 def test_a_journal_of_a_newer_raydeck_is_refused(journal: Journal) -> None:
     with sqlite3.connect(journal.path) as connection:
         connection.execute("PRAGMA user_version=1000")

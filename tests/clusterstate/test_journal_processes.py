@@ -25,11 +25,12 @@ for number in range(int(sys.argv[3])):
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from clusterstate.journal import Journal
+from clusterstate.journal import Journal, Operation
 journal = Journal(Path(sys.argv[1]))
 for number in itertools.count():
     submission_id = f"{sys.argv[2]}-{number}"
-    journal.record_submission(submission_id, "demo", "ada", {"text": "x" * 500}, 1.0)
+    asked = Operation(submission_id, "demo", "session_1", "job.submit", submission_id, "ada", 1.0, {"text": "x" * 500})
+    journal.record_operation(asked, b"sealed", {})
     seq = journal.audit("ada", "test.record", {"submission_id": submission_id}, 1.0)
     print(submission_id, seq, flush=True)
 """
@@ -77,11 +78,14 @@ def test_what_was_acknowledged_survives_kill_9_in_the_middle_of_writing(tmp_path
         acknowledged += [(words[0], int(words[1])) for words in (line.split() for line in lines if line.endswith("\n"))]
 
     journal = Journal(path)
-    kept = {one.submission_id for one in journal.unfinished_submissions()}
-    records = {one.seq: one.detail["submission_id"] for one in journal.audit_records(limit=10_000)}
+    kept = {one.target for one in journal.unfinished_operations()}
+    journal_records = journal.audit_records(limit=10_000)
+    records = {one.seq: one.detail["submission_id"] for one in journal_records}
     report = journal.verify_audit()
     journal.close()
+    submitted = {str(one.detail["submission_id"]) for one in journal_records if one.action == "job.submit"}
     assert len(acknowledged) >= 60
+    assert kept == submitted, "no operation without its audit record, and none the other way round"
     assert {submission_id for submission_id, _ in acknowledged} <= kept
     assert all(records[seq] == submission_id for submission_id, seq in acknowledged)
     assert report.is_whole

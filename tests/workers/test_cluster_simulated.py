@@ -391,7 +391,7 @@ def test_of_the_dead_only_the_newest_are_kept_and_the_evicted_are_counted(redis_
 
 
 def test_freshness_advances_while_nothing_happens_and_rows_do_not_change(own_ray: SimulatedRay, own_seen: Seen) -> None:
-    names = ("actors", "nodes", "jobs", "workers", "placement_groups", "status", "node_resources")
+    names = ("actors", "nodes", "jobs", "workers", "placement_groups", "status", "node_resources", "tasks")
     eventually(lambda: all(own_seen.as_of(name) for name in names))
     before = {name: own_seen.as_of(name) for name in names}
     told_before = _told(own_seen)

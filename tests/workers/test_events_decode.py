@@ -16,7 +16,7 @@ from clusterstate.masking import REDACTED
 from clusterstate.model import Task
 from clusterstate.task_states import END_UNKNOWN, PUSHED
 from tests.simulated_ray import hostile
-from tests.simulated_ray.wire import fill, known
+from tests.workers.pushing import NOW, SESSION, TASK, binary, event, exported
 from workers.sources import events_decode, gcs_stubs
 from workers.sources.events_decode import PushedBody
 from workers.sources.events_decode_json import ExportedBody
@@ -24,9 +24,6 @@ from workers.sources.gcs_decode_tasks import task_update_of
 from workers.sources.task_merge import merge
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded" / "tasks"
-NOW = 1_795_400_000_000
-TASK, JOB = b"\xab" * 8 + b"\xff" * 12 + b"\x01\0\0\0", b"\x01\0\0\0"
-SESSION = "session_1"
 LATER_FIELDS = frozenset(
     {"name", "actor_repr_name", "is_named_by_repr", "call_site_id", "label_selector_id"}
     | {"log_files_id", "stdout_start", "stdout_end", "stderr_start", "stderr_end"}
@@ -39,37 +36,10 @@ def recorded(version: str) -> dict[str, Any]:
     return content
 
 
-def event(kind: str, at_s: int = NOW // 1000, session: str = SESSION, **fields: Any) -> Any:
-    """A RayEvent with one nested event: definition, actor_definition, lifecycle or profile."""
-    name = {
-        "definition": "task_definition_event",
-        "actor_definition": "actor_task_definition_event",
-        "lifecycle": "task_lifecycle_event",
-        "profile": "task_profile_events",
-    }[kind]
-    number = {"definition": 1, "lifecycle": 2, "actor_definition": 3, "profile": 4}[kind]
-    event = gcs_stubs.module("events_base_event_pb2").RayEvent(event_type=number, session_name=session, timestamp={"seconds": at_s})
-    nested = getattr(event, name)
-    fill(nested, known(nested, {"task_id": TASK, "job_id": JOB, **fields}))  # older releases lack some
-    return event
-
-
 def lifecycle(*states: tuple[int, int], **fields: Any) -> Any:
     """States are Ray's numbers with seconds after NOW."""
     told = [{"state": state, "timestamp": {"seconds": NOW // 1000 + at, "nanos": 5_999_999}} for state, at in states]
     return event("lifecycle", state_transitions=told, **fields)
-
-
-def binary(*events: Any, dropped: list[tuple[bytes, int]] | None = None) -> bytes:
-    module = gcs_stubs.module("events_event_aggregator_service_pb2")
-    lost = [{"task_id": task_id, "attempt_number": number} for task_id, number in dropped or []]
-    data = {"events": events, "task_events_metadata": {"dropped_task_attempts": lost}}
-    return bytes(module.AddEventsRequest(events_data=data).SerializeToString())
-
-
-def exported(*events: Any, **options: Any) -> bytes:
-    """As Ray's agent posts them."""
-    return json.dumps([json_format.MessageToDict(one, always_print_fields_with_no_presence=True, **options) for one in events]).encode()
 
 
 def both(*events: Any) -> list[PushedBody]:

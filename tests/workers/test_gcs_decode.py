@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 
-from clusterstate.model import Actor, Job, Node, NodeResources, Worker
+from clusterstate.model import (
+    Actor,
+    BundleShape,
+    FailedNode,
+    Job,
+    Node,
+    NodeResources,
+    PendingNode,
+    ResourceDemand,
+    Worker,
+)
 from workers.sources import gcs_stubs
+from workers.sources.autoscaler_decode import AutoscalerReport
 from workers.sources.gcs_decode import ended_with_node, merge_node, merge_worker, node_of, placement_group_of, worker_of
 from workers.sources.gcs_decode_actors import actor_of, lost_actor, merge_actor
 from workers.sources.gcs_decode_jobs import driver_job_of, keyed, submission_id_of, submission_job_of, with_driver, with_submission
-from workers.sources.gcs_decode_status import cluster_status_of, metadata_of, node_resources_of, settled
+from workers.sources.gcs_decode_status import cluster_status_of, metadata_of, node_resources_of, settled, sighted
 from workers.sources.gcs_fields import CUT, MAX_TEXT, clipped, parsed_json
 
 NODE, WORKER, ACTOR, JOB = b"\x11" * 28, b"\x22" * 28, b"\x33" * 16, b"\x01\x00\x00\x00"
@@ -321,6 +332,9 @@ def test_a_submission_record_is_a_job() -> None:
     assert (job.start_time_ms, job.end_time_ms, job.driver_exit_code, job.message) == (1000, 2000, 1, "exit code 1")
     assert job.entrypoint_resources == {"CPU": 1.0, "memory": 1024.0, "special": 2.0}
     assert job.runtime_env == {"env_vars": {"A": "<redacted>"}, "working_dir": "gcs://x.zip"}
+    as_ray_writes_it = submission(runtime_env=None, runtime_env_json='{"env_vars": {"A": "b"}, "pip": ["x"]}')
+    assert as_ray_writes_it is not None
+    assert as_ray_writes_it.runtime_env == {"env_vars": {"A": "<redacted>"}, "pip": ["x"]}
 
 
 @pytest.mark.parametrize("record", [b"", b"null", b"[1]", b"{", b"\x80\x04pickle"])
@@ -403,9 +417,10 @@ def test_what_is_asked_for_in_vain_is_listed_by_kind() -> None:
 
     assert [(one.kind, one.shape, one.count, one.strategy) for one in demands] == [
         ("TASK_ACTOR", {"GPU": 1.0}, 3, None),
-        ("PLACEMENT_GROUP", {"CPU": 50.0}, 2, "SPREAD"),
+        ("PLACEMENT_GROUP", {"CPU": 100.0}, 1, "SPREAD"),
         ("REQUEST_RESOURCES", {"CPU": 8.0}, 2, None),
     ]
+    assert demands[1].bundles == [BundleShape({"CPU": 50.0}, 2)]
 
 
 def test_pending_and_failed_nodes_are_named() -> None:
@@ -429,6 +444,124 @@ def test_pending_and_failed_nodes_are_named() -> None:
         ("gpu", "no quota", None, 7000),
         ("", "gone", "10.0.0.2", 9),
     ]
+
+
+def test_what_placement_groups_reserve_is_counted_once() -> None:
+    total = {"CPU": 8.0, "CPU_group_aa": 3.0, "CPU_group_0_aa": 1.0, "CPU_group_1_aa": 2.0, "bundle_group_aa": 2000.0, "CPU_group_bb": 1.0}
+    available = {"CPU": 4.0, "CPU_group_aa": 2.5, "CPU_group_0_aa": 0.5, "CPU_group_1_aa": 2.0, "CPU_group_bb": 1.0}
+    reply = status_reply(cluster_resource_state={"node_states": [state(total_resources=total, available_resources=available)]})
+
+    status = cluster_status_of(reply, [], 0.0)
+    [row] = node_resources_of(reply, 0.0)
+
+    assert (status.reserved_total, status.reserved_available) == ({"CPU": 4.0}, {"CPU": 3.5})
+    assert (row.reserved_total, row.reserved_available) == ({"CPU": 4.0}, {"CPU": 3.5})
+    assert (row.resources_total, row.resources_available) == ({"CPU": 8.0}, {"CPU": 4.0})
+
+
+def test_tasks_that_wait_for_a_bundle_count_by_what_a_person_wrote() -> None:
+    group = "ab" * 18
+    inside = {f"CPU_group_{group}": 2.0, f"CPU_group_0_{group}": 2.0, f"bundle_group_{group}": 0.001}
+    reply = status_reply(
+        cluster_resource_state={
+            "pending_resource_requests": [
+                {"request": {"resources_bundle": inside}, "count": 2},
+                {"request": {"resources_bundle": {"CPU": 2.0}}, "count": 5},
+                {"request": {"resources_bundle": {f"bundle_group_{group}": 0.001}}, "count": 1},  # of PlacementGroup.ready()
+                {"request": {}, "count": 4},
+            ]
+        }
+    )
+
+    demands = cluster_status_of(reply, [], 0.0).demands
+
+    assert [(one.shape, one.count, one.in_placement_groups) for one in demands] == [({"CPU": 2.0}, 7, 2), ({}, 4, 0)]
+
+
+def test_placement_groups_of_one_shape_are_one_demand() -> None:
+    cpu, gpu = {"resources_bundle": {"CPU": 50.0}}, {"resources_bundle": {"GPU": 7.0}}
+    groups = [{"requests": some, "details": "0857:PACK|PENDING"} for some in ([cpu, cpu, gpu], [gpu, cpu, cpu], [cpu])]
+    reply = status_reply(cluster_resource_state={"pending_gang_resource_requests": groups})
+
+    demands = cluster_status_of(reply, [], 0.0).demands
+
+    assert [(one.count, one.shape) for one in demands] == [(2, {"CPU": 100.0, "GPU": 7.0}), (1, {"CPU": 50.0})]
+    assert demands[0].bundles == [BundleShape({"CPU": 50.0}, 2), BundleShape({"GPU": 7.0}, 1)]
+
+
+def test_what_the_autoscaler_calls_infeasible_is_marked() -> None:
+    reply = status_reply(
+        autoscaling_state={
+            "autoscaler_state_version": 1,
+            "infeasible_resource_requests": [{"resources_bundle": {"TPU": 4.0}}, {"resources_bundle": {"NPU": 1.0}}],
+        },
+        cluster_resource_state={
+            "pending_resource_requests": [
+                {"request": {"resources_bundle": {"TPU": 4.0}}, "count": 3},
+                {"request": {"resources_bundle": {"CPU": 1.0}}, "count": 1},
+            ]
+        },
+    )
+
+    demands = cluster_status_of(reply, [], 0.0).demands
+
+    assert [(one.shape, one.count, one.is_infeasible) for one in demands] == [
+        ({"TPU": 4.0}, 3, True),
+        ({"CPU": 1.0}, 1, False),
+        ({"NPU": 1.0}, 1, True),
+    ]
+
+
+def test_the_first_autoscalers_report_names_types_pending_nodes_failures_and_requests() -> None:
+    report = AutoscalerReport(
+        at=1.0,
+        node_types={"10.0.0.1": "head"},
+        pending_nodes=[PendingNode("gpu", count=2, is_launch=True)],
+        failed_nodes=[FailedNode("cpu", "", "10.0.0.2"), FailedNode("gpu", "none left", category="NoCapacity")],
+        demands=[ResourceDemand("REQUEST_RESOURCES", {"CPU": 1.0}, 1)],
+    )
+    states = [state(node_ip_address="10.0.0.1"), state(node_id=b"\x12" * 28, node_ip_address="10.0.0.3", status=3)]
+    reply = status_reply(cluster_resource_state={"node_states": states})
+    dead = Node(node_id="ab", state="DEAD", node_ip="10.0.0.2", state_message="gone", end_time_ms=9)
+    other = Node(node_id="cd", state="DEAD", node_ip="10.0.0.4", state_message="gone too", end_time_ms=8)
+
+    status = cluster_status_of(reply, [dead, other], 0.0, report)
+
+    assert status.autoscaler_version == "v1"
+    assert [(one.node_type, one.active, one.idle) for one in status.nodes] == [("", 0, 1), ("head", 1, 0)]
+    assert status.pending_nodes == report.pending_nodes
+    assert [(one.node_type, one.category, one.reason, one.is_reported) for one in status.failed_nodes] == [
+        ("gpu", "NoCapacity", "none left", True),
+        ("cpu", "NodeTerminated", "gone", True),
+        ("", "NodeTerminated", "gone too", False),
+    ]
+    assert [(one.kind, one.shape) for one in status.demands] == [("REQUEST_RESOURCES", {"CPU": 1.0})]
+
+
+def test_a_demand_waits_since_it_was_first_seen_without_a_break() -> None:
+    def status(now: float, *shapes: dict[str, float]) -> Any:
+        requests = [{"request": {"resources_bundle": shape}, "count": int(now)} for shape in shapes]
+        reply = status_reply(
+            cluster_resource_state={"pending_resource_requests": requests},
+            autoscaling_state={
+                "pending_instances": [{"ray_node_type_name": "gpu", "instance_id": "i-1", "details": f"step {now}"}],
+                "pending_instance_requests": [{"ray_node_type_name": "gpu", "count": 1, "request_ts": 3}],
+            },
+        )
+        return cluster_status_of(reply, [], now)
+
+    first = sighted(status(10.0, {"CPU": 1.0}), None)
+    second = sighted(status(20.0, {"CPU": 1.0}, {"GPU": 1.0}), first)
+    third = sighted(status(30.0, {"GPU": 1.0}), second)
+    fourth = sighted(status(40.0, {"CPU": 1.0}), third)
+
+    assert [{tuple(one.shape): one.since_ms for one in seen.demands} for seen in (first, second, third, fourth)] == [
+        {("CPU",): 10_000},
+        {("CPU",): 10_000, ("GPU",): 20_000},
+        {("GPU",): 20_000},
+        {("CPU",): 40_000},
+    ]
+    assert [(one.is_launch, one.since_ms) for one in fourth.pending_nodes] == [(False, 10_000), (True, 3_000)]
 
 
 def test_a_node_that_is_only_idle_for_longer_has_not_changed() -> None:

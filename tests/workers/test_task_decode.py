@@ -15,7 +15,7 @@ from clusterstate.task_states import END_UNKNOWN, GCS, INFERRED, TASK_STATES
 from tests.simulated_ray import SimulatedRay, hostile
 from workers.sources import gcs_stubs
 from workers.sources.gcs import GcsClient
-from workers.sources.gcs_decode_tasks import TaskReply, ReplyTotals, task_update_of
+from workers.sources.gcs_decode_tasks import ReplyTotals, TaskReply, task_update_of
 from workers.sources.gcs_fields import CUT, MAX_TEXT
 from workers.sources.gcs_wire import Rows, Unchanged
 from workers.sources.task_merge import merge

@@ -75,20 +75,23 @@ def _answer(
     from clusterstate.store.sqlite_reading import DeadlinePassed, IndexMissing
     from webapp import exports
     from webapp.responses import json_answer
+    from webapp.tables.jobs import JOBS
+    from webapp.tables.metadata import with_metadata_columns
 
     definition = _table(table)
-    query = definition.query(arguments, export=True)
-    everything = output != "txt" and query.is_default_columns
     settings = settings_of(state_dir)
     try:
         reader = _reader(settings, cluster, session)
+        definition = with_metadata_columns(definition, arguments, reader) if definition is JOBS else definition
+        query = definition.query(arguments, export=True)
+        everything = output != "txt" and query.is_default_columns
         fresh = _freshness(reader, definition, now)
         page = reader.page(definition.view, query.selection(everything=everything), now)
     except IndexMissing as error:
         raise NotFound(f"There is no index in {settings.state_dir} yet. Start `raydeck up` or `raydeck projector` there.") from error
     except DeadlinePassed as error:
         raise NotFound(f"The question took longer than {DEADLINE_MS // 1000} seconds. Narrow it.") from error
-    shown = definition.columns if everything else query.columns
+    shown = definition.exported if everything else query.columns
     keys = list(dict.fromkeys((definition.key, *(column.key for column in shown))))
     following = page.after.as_text() if page.after else None
     if output == "json":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from flask import Response
+from flask import Response, request
 
 from clusterstate import model
 from clusterstate.journal import Operation
@@ -15,21 +16,34 @@ from clusterstate.resources import JOBS as JOB_ROWS
 from clusterstate.resources import NODES, PLACEMENT_GROUPS, PROCESSES, WORKERS
 from clusterstate.resources import TASKS as TASK_ROWS
 from clusterstate.task_states import progress
+from webapp import background
+from webapp.breakdown import Breakdown, breakdown
 from webapp.ids import hash_in
+from webapp.job_failure import FailedActors, JobFailure, failed_actors, failure_of
 from webapp.pages.job_operations import STOPPABLE, ability_of, may_operate, operations_of, why_not_stoppable
+from webapp.parts import parts
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope, href
 from webapp.showing import NarrowedTable, narrowed, show
 from webapp.tables.actors import ACTORS
 from webapp.tables.drawing import TableView
 from webapp.tables.jobs import JOBS
+from webapp.tables.metadata import with_metadata_columns
 from webapp.tables.placement_groups import PLACEMENT_GROUPS as GROUPS
 from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS as WORKER_TABLE
 from webapp.tabs import Tab, chosen_tab
 from webapp.task_source import Source, source_of
+from webapp.waiting_tasks import WaitingTasks, waiting_tasks
 
-TABS = (("info", "Info"), ("tasks", "Tasks"), ("actors", "Actors"), ("workers", "Workers"), ("placement-groups", "Placement groups"))
+TABS = (
+    ("info", "Info"),
+    ("tasks", "Tasks"),
+    ("breakdown", "Breakdown"),
+    ("actors", "Actors"),
+    ("workers", "Workers"),
+    ("placement-groups", "Placement groups"),
+)
 TAB_TABLES = {
     "tasks": (TASKS, "job_id"),
     "actors": (ACTORS, "job_id"),
@@ -40,6 +54,7 @@ SEEN = (JOB_ROWS.name, ACTOR_ROWS.name, NODES.name, TASK_ROWS.name)
 SEEN_IN_TAB = {
     "info": (),
     "tasks": (),
+    "breakdown": (),
     "actors": (PROCESSES.name,),
     "workers": (WORKERS.name, PROCESSES.name),
     "placement-groups": (PLACEMENT_GROUPS.name,),
@@ -54,12 +69,16 @@ class JobPage:
     driver_node: model.Node | None
     progress: dict[str, int]  # attempts of tasks by segment of the bar; empty when none is known
     actor_states: dict[str, int]
+    failed_actors: FailedActors | None
+    failure: JobFailure | None  # what a failed job opens with
     tabs: tuple[Tab, ...]
     tab: str
     view: TableView | None  # the table of the chosen tab; None on Info, or where the job has no driver yet
+    waiting: WaitingTasks | None  # beside the table of tasks: why those that wait do
     operations: tuple[Operation, ...]  # what was asked of it here, newest first
     stop: Stop | None
-    source: Source | None  # of the table of tasks
+    source: Source | None  # of the table of tasks, or of the breakdown
+    breakdown: Breakdown | None
 
 
 @dataclass(frozen=True)
@@ -80,9 +99,10 @@ class AskedPage:
 
 def list_jobs(scope: Scope) -> Response:
     """Every job of the session: drivers and submissions. Ray's own drivers are left out unless asked for."""
-    query = table_query(JOBS)
+    table = with_metadata_columns(JOBS, request.args, scope.reader)
+    query = table_query(table)
     hidden = () if "is_internal" in query.filters or query.q else (Condition("is_internal", "is", 0),)
-    return table_response("jobs/list.html", JOBS, query, scope, always=hidden)
+    return table_response("jobs/list.html", table, query, scope, always=hidden)
 
 
 def show_job(scope: Scope, job_key: str) -> Response:
@@ -97,9 +117,9 @@ def show_job(scope: Scope, job_key: str) -> Response:
         page = AskedPage(job_key, asked, submission)
         return show("jobs/asked.html", "jobs/_asked.html", scope, SEEN, lambda: page, also)
     unable = ability_of(scope).reason if tab == "info" and may_operate() and not scope.is_past else None
-    return show(
-        "jobs/detail.html", "jobs/_detail.html", scope, resources, lambda: _load(scope, job_key, tab, table, asked, unable), (*also, unable)
-    )
+    waiting = _waiting(scope, job_key) if tab == "tasks" else None
+    load = partial(_load, scope, job_key, tab, table, asked, unable, waiting)
+    return show("jobs/detail.html", "jobs/_detail.html", scope, resources, load, (*also, unable, waiting))
 
 
 def find_job(scope: Scope, job_key: str) -> model.Job:
@@ -120,23 +140,43 @@ def tabs_of(job: model.Job, current: str) -> tuple[Tab, ...]:
     return (*own, Tab("timeline", "Timeline", href("timeline", job_id=job.job_key), current == "timeline"))
 
 
-def _load(scope: Scope, job_key: str, tab: str, table: NarrowedTable | None, asked: tuple[Operation, ...], unable: str | None) -> JobPage:
+def _load(
+    scope: Scope,
+    job_key: str,
+    tab: str,
+    table: NarrowedTable | None,
+    asked: tuple[Operation, ...],
+    unable: str | None,
+    waiting: WaitingTasks | None,
+) -> JobPage:
     job = find_job(scope, job_key)
     view = None
     if table is not None and job.job_id is not None:
         view = table.view(scope, Condition(TAB_TABLES[tab][1], "is", job.job_id))
+    failed = failed_actors(scope.reader, job) if tab == "info" else None
     return JobPage(
         job=job,
         driver_node=scope.reader.get(NODES, job.driver_node_id) if job.driver_node_id else None,
         progress=_progress(scope, job),
         actor_states=scope.reader.counts(ACTORS.view, "state", (Condition("job_id", "is", job.job_id),)) if job.job_id else {},
+        failed_actors=failed,
+        failure=failure_of(scope.reader, job, failed) if tab == "info" else None,
         tabs=tabs_of(job, tab),
         tab=tab,
         view=view,
-        source=source_of(scope.reader, job.job_id) if tab == "tasks" and job.job_id else None,
+        waiting=waiting,
+        source=source_of(scope.reader, job.job_id) if tab in ("tasks", "breakdown") and job.job_id else None,
+        breakdown=breakdown(scope.reader, job.job_id) if tab == "breakdown" and job.job_id else None,
         operations=asked,
         stop=_stop(scope, job, unable) if may_operate() else None,
     )
+
+
+def _waiting(scope: Scope, job_key: str) -> WaitingTasks | None:
+    job_id = find_job(scope, job_key).job_id
+    if job_id is None or scope.is_past:
+        return None
+    return waiting_tasks(scope.reader, parts().now(), job_id, run=background.run)
 
 
 def _stop(scope: Scope, job: model.Job, unable: str | None) -> Stop | None:

@@ -11,6 +11,7 @@ from clusterstate.query import Condition, NotFound
 from clusterstate.resources import ACTORS as ACTOR_ROWS
 from clusterstate.resources import NODE_RESOURCES, NODES, PROCESSES
 from clusterstate.resources import PLACEMENT_GROUPS as GROUP_ROWS
+from webapp.bundle_map import BundleMap, bundle_map
 from webapp.reasons import Reason, why_group_waits
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
@@ -34,6 +35,7 @@ class PlacementGroupPage:
 
     group: model.PlacementGroup
     bundles: tuple[PlacedBundle, ...]
+    map: BundleMap
     actors: TableView
     reason: Reason | None  # why it waits, when it does
 
@@ -59,6 +61,7 @@ def _load(scope: Scope, placement_group_id: str, table: NarrowedTable) -> Placem
     return PlacementGroupPage(
         group=group,
         bundles=tuple(PlacedBundle(bundle, nodes.get(bundle.node_id or "")) for bundle in group.bundles),
+        map=bundle_map(group.bundles, {node_id: node for node_id, node in nodes.items() if node is not None}),
         actors=table.view(scope, Condition("placement_group_id", "is", placement_group_id)),
         reason=why_group_waits(scope.reader, group),
     )

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 
 from clusterstate import model
 from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import ACTORS, JOBS, NODES, TEXTS
+from clusterstate.resources import ACTORS, JOBS, NODES
 from clusterstate.resources import TASKS as TASK_ROWS
-from clusterstate.store.reader import SessionReader
 from clusterstate.task_states import has_ended, state_times
+from clusterstate.task_waits import PENDING
+from webapp import background
+from webapp.parts import parts
+from webapp.reasons import Reason
 from webapp.responses import table_query, table_response
 from webapp.scope import Scope
 from webapp.showing import show
+from webapp.tables.framework import TableQuery
 from webapp.tables.tasks import TASKS
 from webapp.tabs import Tab, of_this_page
+from webapp.task_reasons import SEEN as SEEN_IN_REASONS
+from webapp.task_reasons import why_task_waits
 from webapp.task_source import Source, source_of
+from webapp.task_texts import mapping_of, text_of
+from webapp.waiting_tasks import WaitingTasks, waiting_tasks
 
-SEEN = (TASK_ROWS.name, JOBS.name, ACTORS.name, NODES.name)
+SEEN = tuple(dict.fromkeys((TASK_ROWS.name, JOBS.name, *SEEN_IN_REASONS)))
 CHILDREN_SHOWN = 50
 MOST_ATTEMPTS = 1000
 
@@ -54,12 +61,33 @@ class TaskPage:
     job: model.Job | None
     actor: model.Actor | None
     node: model.Node | None
+    reason: Reason | None  # why it waits, when it does
     source: Source
 
 
 def list_tasks(scope: Scope) -> Response:
     """Every attempt that is remembered."""
-    return table_response("tasks/list.html", TASKS, table_query(TASKS), scope, beside=lambda _: {"source": source_of(scope.reader)})
+    query = table_query(TASKS)
+    waiting = _waiting(scope, query) if g.get("format") is None else None
+    return table_response(
+        "tasks/list.html",
+        TASKS,
+        query,
+        scope,
+        beside=lambda _: {"source": source_of(scope.reader)},
+        also=(waiting,),
+        waiting=waiting,
+    )
+
+
+def _waiting(scope: Scope, query: TableQuery) -> WaitingTasks | None:
+    """Why those of the list wait that do. None where the list is narrowed by anything but a job and states."""
+    jobs = query.filters.get("job_id", ())
+    states = tuple(state for state in PENDING if state in query.filters.get("state", PENDING))
+    is_plain = not query.q and query.filters.keys() <= {"state", "job_id"} and len(jobs) < 2 and "*" not in "".join(jobs)
+    if not is_plain or not states or scope.is_past:
+        return None
+    return waiting_tasks(scope.reader, parts().now(), next(iter(jobs), None), states, background.run)
 
 
 def show_task(scope: Scope, task_id: str) -> Response:
@@ -93,17 +121,18 @@ def _load(scope: Scope, task_id: str, chosen: int | None) -> TaskPage:
         ),
         steps=_steps(task),
         is_over=has_ended(task.state),
-        error_message=_text(reader, task.error_message_id),
-        call_site=_text(reader, task.call_site_id),
-        required_resources=_mapping(reader, task.required_resources_id),
-        label_selector=_mapping(reader, task.label_selector_id),
-        runtime_env=_mapping(reader, task.runtime_env_id),
+        error_message=text_of(reader, task.error_message_id),
+        call_site=text_of(reader, task.call_site_id),
+        required_resources=mapping_of(reader, task.required_resources_id),
+        label_selector=mapping_of(reader, task.label_selector_id),
+        runtime_env=mapping_of(reader, task.runtime_env_id),
         parent=next(iter(reader.find(TASK_ROWS, "task_id", task.parent_task_id, 1)), None) if task.parent_task_id else None,
         children=children[:CHILDREN_SHOWN],
         has_more_children=len(children) > CHILDREN_SHOWN,
         job=jobs[0] if jobs else None,
         actor=reader.get(ACTORS, task.actor_id) if task.actor_id else None,
         node=reader.get(NODES, task.node_id) if task.node_id else None,
+        reason=why_task_waits(reader, task),
         source=source_of(reader, task.job_id),
     )
 
@@ -113,16 +142,3 @@ def _steps(task: model.Task) -> tuple[Step, ...]:
     times = sorted(state_times(task), key=lambda step: step[1])
     following = [at for _, at in times[1:]]
     return tuple(Step(state, at, following[number] - at if number < len(following) else None) for number, (state, at) in enumerate(times))
-
-
-def _text(reader: SessionReader, text_id: str | None) -> str | None:
-    if text_id is None:
-        return None
-    kept: model.Text | None = reader.get(TEXTS, text_id)
-    return kept.text if kept is not None else None
-
-
-def _mapping(reader: SessionReader, text_id: str | None) -> dict[str, Any] | None:
-    text = _text(reader, text_id)
-    found = json.loads(text) if text else None
-    return found if isinstance(found, dict) else None

@@ -21,6 +21,7 @@ class Column:
     carry: tuple[str, ...] = ()  # further columns that the cell draws from
     alias: tuple[str, ...] = ()  # further names in the query box
     searched: bool = False  # a bare word in the query box looks here
+    is_part: bool = False  # of another column: in JSON and CSV only when asked for
 
     @property
     def is_drawn(self) -> bool:

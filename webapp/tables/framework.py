@@ -72,6 +72,11 @@ class Table:
         return [column.key for column in self.columns if column.sort]
 
     @property
+    def exported(self) -> tuple[Column, ...]:
+        """The columns of JSON and CSV where none are chosen."""
+        return tuple(column for column in self.columns if not column.is_part)
+
+    @property
     def filters(self) -> list[Column]:
         return [column for column in self.columns if column.filter]
 
@@ -138,7 +143,7 @@ class TableQuery:
 
     def selection(self, always: Sequence[Condition] = (), *, everything: bool = False) -> Selection:
         """For the reader: the shown columns and what their cells draw from, or (`everything`) all columns."""
-        columns = self.table.columns if everything and self.is_default_columns else self.columns
+        columns = self.table.exported if everything and self.is_default_columns else self.columns
         carried = [name for column in columns for name in (column.key, *column.carry)]
         return Selection(
             columns=tuple(dict.fromkeys((self.table.key, *carried))),

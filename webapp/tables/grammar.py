@@ -16,7 +16,7 @@ from webapp.tables.column import Column
 
 TERM = re.compile(
     r"""(?P<not>-)?
-    (?:(?P<column>[A-Za-z_][A-Za-z0-9_]*)(?P<operator>!=|<=|>=|[:=<>]))?
+    (?:(?P<column>metadata\.[A-Za-z0-9_.-]+|[A-Za-z_][A-Za-z0-9_]*)(?P<operator>!=|<=|>=|[:=<>]))?
     (?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]*))""",
     re.VERBOSE,
 )

@@ -45,6 +45,8 @@ TASKS = Table(
         Column("placement_group_id", "Placement group", cell="pg_link", filter="id", hidden=True, alias=("placement_group",)),
         Column("required_resources", "Required resources", cell="resources", hidden=True),
         Column("label_selector", "Label selector", cell="labels", hidden=True),
+        Column("required_resources_id", "Resources' id", cell="", filter="id", help="Tasks that require the same have the same."),
+        Column("label_selector_id", "Label selector's id", cell="", filter="id", help="Tasks that select the same have the same."),
         Column("parent_task_id", "Parent", cell="parent_task_link", filter="id", hidden=True, alias=("parent",)),
         Column("worker_pid", "PID", cell="text", filter="number", numeric=True, hidden=True, alias=("pid",)),
         Column("creation_time_ms", "Created", cell="time", sort="desc", filter="time", alias=("created",)),

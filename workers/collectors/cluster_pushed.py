@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from clusterstate import paths
 from clusterstate.model import PushReport
 from clusterstate.spool import JSON, PROTOBUF, Record, SpoolReader
-from clusterstate.store.writer import SessionWriter
 from workers.sources.events_decode import PushedBody
 from workers.sources.events_decode_json import ExportedBody
 from workers.sources.task_update import TaskUpdate, is_of_driver
@@ -23,7 +24,9 @@ log = logging.getLogger("raydeck.cluster")
 
 EVERY_S = 0.25
 AT_ONCE_BYTES = 4 * 1024 * 1024
-"""Of bodies that are decoded and joined in one go: 7,000 events, half a second. Other rows wait for so long."""
+"""Of bodies that are read in one go: 7,000 events."""
+JOINED_AT_ONCE = 10_000
+"""Events that are decoded and joined in one go, a second at most: other rows wait for so long."""
 IN_FORCE_S = 60.0
 """Pushing is how tasks are learnt as long as events came within this: a cluster may have nothing to tell for a while."""
 
@@ -45,28 +48,22 @@ class Pushed:
 
     def report(self) -> PushReport:
         """What came so far in this watch."""
-        return self._report
+        return replace(self._report, waiting_bytes=self._spool.waiting_bytes, broken=self._spool.broken)
 
     async def run(self) -> None:
         """For ever."""
         await self._tasks.is_recalled.wait()
         while True:
             started = self._watch.now()
-            taken = await self._watch.store.run(self._take)
+            records = await self._watch.store.run(lambda _: self._spool.read(AT_ONCE_BYTES))
+            updates = self._updates(records)
+            while await self._watch.store.run(lambda writer, updates=updates: self._tasks.take(writer, islice(updates, JOINED_AT_ONCE))):
+                pass
             self._spool.confirm()
-            if taken < AT_ONCE_BYTES:
+            if sum(len(record.body) for record in records) < AT_ONCE_BYTES:
                 if self.is_in_force:
                     self._watch.sources.right("tasks", started)
                 await asyncio.sleep(EVERY_S)
-
-    def _take(self, writer: SessionWriter) -> int:
-        """Decodes and joins some of what waits; returns its bytes."""
-        records = self._spool.read(AT_ONCE_BYTES)
-        if records:
-            report = self._report
-            self._tasks.take(writer, self._updates(records))
-            self._report = self._report.plus(waiting_bytes=self._spool.waiting_bytes, broken=self._spool.broken - report.broken)
-        return sum(len(record.body) for record in records)
 
     def _updates(self, records: list[Record]) -> Iterator[TaskUpdate]:
         for record in records:

@@ -77,12 +77,14 @@ class Tasks:
         self._watch.sources.unreadable("tasks", sum(self._unreadable.values()))
         self._watch.sources.right("tasks", started)
 
-    def take(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> None:
-        """What was pushed. A job that counted as settled is looked at again."""
+    def take(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> bool:
+        """What was pushed; whether it was anything. A job that counted as settled is looked at again."""
         now = self._watch.now()
-        for job_id in self._join(writer, updates):
+        jobs = self._join(writer, updates)
+        for job_id in jobs:
             self._heard_at[job_id] = now
             self._settled.discard(job_id)
+        return bool(jobs)
 
     async def recall(self) -> None:
         """Finds the attempts that had not ended when the last watch did, then settles jobs of which nothing is pushed any more.

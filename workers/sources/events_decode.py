@@ -17,6 +17,8 @@ from workers.sources.wire import Walk
 MAX_SESSIONS = 10
 PARSED_AT_ONCE = 4 * 1024 * 1024
 """Bytes of a body. An agent sends at most 1,000 events at once: some 600 kB."""
+MAX_EVENTS = 200_000
+"""Of one body. An agent holds 100,000. What is beyond it is made up, and is one unreadable event."""
 
 
 class PushedBody:
@@ -60,9 +62,9 @@ class PushedBody:
     def _walked(self, module: Any) -> Iterator[Any]:
         data = field_number(module.AddEventsRequest, "events_data")
         listed, metadata = (field_number(module.RayEventsData, name) for name in ("events", "task_events_metadata"))
-        outer = Walk(self._raw, with_cut=True)
+        outer = Walk(self._raw, with_cut=True, most=MAX_EVENTS)
         for start, end in ((start, end) for number, start, end in outer if number == data):
-            inner = Walk(self._raw, start, end)
+            inner = Walk(self._raw, start, end, most=MAX_EVENTS)
             for number, at, to in inner:
                 kind = self._event if number == listed else module.TaskEventsMetadata
                 message = gcs_stubs.parse_or_none(kind, self._raw[at:to]) if number in (listed, metadata) else None

@@ -18,7 +18,7 @@ import msgspec
 from clusterstate.model import Text
 from clusterstate.task_states import PUSHED
 from workers.sources import gcs_stubs
-from workers.sources.events_decode import PushedBody, call_string
+from workers.sources.events_decode import PARSED_AT_ONCE, PushedBody, call_string
 from workers.sources.gcs_fields import MAX_ENTRIES, clipped
 from workers.sources.task_messages import OFFSETS, asked_for, error_of, put
 from workers.sources.task_update import (
@@ -35,6 +35,8 @@ from workers.sources.task_update import (
 
 _events = msgspec.json.Decoder(list[msgspec.Raw])
 _event = msgspec.json.Decoder()
+MAX_VALUES = 4_000_000
+"""Of one body larger than PARSED_AT_ONCE: each takes some 100 bytes of memory, and an event of Ray's has 50."""
 _HALF = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 _ESCAPES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>" + _HALF + rb")|\\.", re.DOTALL)
 _USER_MAPS = frozenset({"required_resources", "label_selector", "ref_ids"})
@@ -58,6 +60,9 @@ class ExportedBody(PushedBody):
                     yield update
 
     def _records(self) -> list[Any]:
+        if len(self._raw) > PARSED_AT_ONCE and sum(map(self._raw.count, b",[{")) > MAX_VALUES:
+            self.unreadable += 1
+            return []
         for mended in (bytes, _without_halves):
             try:
                 return _events.decode(mended(self._raw))

@@ -11,9 +11,10 @@ _MAX_SHIFT = 63
 class Walk:
     """The length-delimited fields of a message, in order. Afterwards `numbers` holds its varints and `is_whole` whether it ended well."""
 
-    def __init__(self, raw: bytes, start: int = 0, end: int | None = None, *, with_cut: bool = False) -> None:
-        """`with_cut`: a field that is longer than the message is given too, as far as it goes."""
+    def __init__(self, raw: bytes, start: int = 0, end: int | None = None, *, with_cut: bool = False, most: int | None = None) -> None:
+        """`with_cut`: a field that is longer than the message is given too, as far as it goes. `most`: fields that are walked at most."""
         self._raw = raw
+        self._most = most
         self._with_cut = with_cut
         self._start = start
         self._end = len(raw) if end is None else end
@@ -24,7 +25,9 @@ class Walk:
         """(field number, start, end)."""
         raw, at, end = self._raw, self._start, self._end
         self.is_whole = False
-        while at < end:
+        left = -1 if self._most is None else self._most
+        while at < end and left != 0:
+            left -= 1
             tag, at = _varint(raw, at, end)
             wire, number = tag & 7, tag >> 3
             if at < 0 or number == 0:
