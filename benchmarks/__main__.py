@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import beside, gcs_cost, idle, live, pages
+from benchmarks import beside, gcs_cost, idle, live, pages, timeline
 
 BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
     "pages": pages.main,
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
     "gcs_cost": gcs_cost.main,
     "idle": idle.main,
     "beside": beside.main,
+    "timeline": timeline.main,
 }
 
 

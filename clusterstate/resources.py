@@ -23,7 +23,7 @@ class Resource:
     packed: tuple[str, ...] = ()  # columns of hex digits that the index keeps as bytes, half the size
     interned: tuple[str, ...] = ()  # columns of few long values, which the index keeps once and refers to by a number
     sequence: str | None = None  # the field that rows lie in the order of; None: in that of their hash
-    has_lineage: bool = False  # its rows call one another: `store.lineage` keeps their tree
+    has_lineage: bool = False  # tasks: `store.lineage` keeps who called whom, `store.durations` how long they ran
     place: Callable[[str], Mapping[str, Any]] | None = None  # a row's id -> the columns that tell it, where its hash does not
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Attention:
     level: str  # bad, warning, note
     text: str
     endpoint: str
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str | list[str]] = field(default_factory=dict)
 
 
 def find_attention(reader: SessionReader, stats: Sequence[model.NodeStats], freshness: Freshness, now: float) -> list[Attention]:
@@ -145,7 +145,7 @@ def _tasks(reader: SessionReader, now: float) -> Iterator[Attention]:
     for one in sorted(long, key=lambda one: not one.is_for_ever)[:NAMED_REASONS]:
         least = "" if one.is_exact else "At least "
         text = f"{least}{_many(one.count, 'task')} {_wait(one.count)}: {one.sentence}"
-        yield Attention(WARNING if one.is_for_ever else NOTE, text, "tasks", dict(one.listed))
+        yield Attention(WARNING if one.is_for_ever else NOTE, text, "tasks", one.listed)
 
 
 def _recently(freshness: Freshness) -> str:

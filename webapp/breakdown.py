@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import request
 
 from clusterstate.query import BadQuery, NotFound
+from clusterstate.store.durations import Durations
 from clusterstate.store.lineage_reading import KEY, Branch, Level, Lineage
 from clusterstate.store.reader import SessionReader
 from webapp.preferences import url_theme
@@ -46,6 +47,7 @@ class Breakdown:
     lost: LevelView
     hide_finished: bool
     hide_href: str
+    durations: list[Durations]
 
 
 def breakdown(reader: SessionReader, job_id: str) -> Breakdown:
@@ -65,6 +67,7 @@ def breakdown(reader: SessionReader, job_id: str) -> Breakdown:
         _view(lineage, lineage.lost() if asked.start is None else Level((), 0), asked, 1),
         asked.hide_finished,
         asked.href(hide=None if asked.hide_finished else "finished"),
+        reader.durations(job_id),
     )
 
 

@@ -24,7 +24,7 @@ class Entry:
 MENU: tuple[Entry, ...] = (
     Entry("overview", "Overview", "o"),
     Entry("jobs", "Jobs", "j", ("job", "submit_form", "submit_job", "stop_form")),
-    Entry("tasks", "Tasks", "t", ("task",)),
+    Entry("tasks", "Tasks", "t", ("task", "durations")),
     Entry("timeline", "Timeline", "l"),
     Entry("actors", "Actors", "a", ("actor",)),
     Entry("nodes", "Nodes", "n", ("node",)),

@@ -6,7 +6,7 @@ What is looked at is bounded, whatever waits: of each state the oldest, of these
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusterstate import model, query
@@ -31,16 +31,21 @@ FOR_EVER = (Verdict.NEVER, Verdict.NO_NODES)
 
 @dataclass(frozen=True)
 class WaitingGroup:
-    """Tasks that wait for the same reason. `listed` are arguments of the list of tasks that shows them."""
+    """Tasks that wait for the same reason."""
 
-    state: str
+    sentence: str
+    states: tuple[str, ...]
     count: int
     is_exact: bool  # False: there are more
-    sentence: str
     since_ms: int | None  # how long the first of them has been in its state, Unix ms
     is_for_ever: bool  # unless the cluster changes
     is_of_another: bool  # they wait for an actor or a placement group that waits itself
-    listed: tuple[tuple[str, str], ...]
+    narrowed: tuple[tuple[str, str], ...]  # what else they have in common: column and value
+
+    @property
+    def listed(self) -> dict[str, str | list[str]]:
+        """Arguments of the list of tasks that shows them."""
+        return {"state": list(self.states), **dict(self.narrowed)}
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,11 @@ def _found(reader: SessionReader, job_id: str | None, states: Sequence[str]) -> 
     waiting = {state: counts[state] for state in states if state in counts}
     alike = sorted(_alike(reader, job_id, waiting), key=lambda one: one.count, reverse=True)[:LOOKED_AT]
     among = live_rooms(reader) if alike else []
-    groups: dict[tuple[str, str], WaitingGroup] = {}
+    groups: dict[str, WaitingGroup] = {}
     for one in alike:
-        sentence, verdict = _reason(reader, one, among)
-        is_exact = waiting[one.state] <= GROUPED
-        for_ever, of_another = verdict in FOR_EVER, _is_of_another(reader, one)
-        group = WaitingGroup(one.state, one.count, is_exact, sentence, one.since_ms, for_ever, of_another, _listed(one, job_id))
-        known = groups.get((one.state, sentence))
-        groups[one.state, sentence] = group if known is None else _together(known, group)
+        group = _group(reader, one, among, is_exact=waiting[one.state] <= GROUPED, job_id=job_id)
+        known = groups.get(group.sentence)
+        groups[group.sentence] = group if known is None else _together(known, group)
     shown = sorted(groups.values(), key=lambda one: one.count, reverse=True)[:SHOWN]
     return WaitingTasks(sum(waiting.values()), tuple(shown))
 
@@ -105,6 +107,20 @@ def _alike(reader: SessionReader, job_id: str | None, states: dict[str, int]) ->
             yield from reader.tasks_by_state().alike(state, job_id)
         except DeadlinePassed:
             continue
+
+
+def _group(reader: SessionReader, alike: Alike, among: Sequence[Room], *, is_exact: bool, job_id: str | None) -> WaitingGroup:
+    sentence, verdict = _reason(reader, alike, among)
+    return WaitingGroup(
+        sentence=sentence,
+        states=(alike.state,),
+        count=alike.count,
+        is_exact=is_exact,
+        since_ms=alike.since_ms,
+        is_for_ever=verdict in FOR_EVER,
+        is_of_another=_is_of_another(reader, alike),
+        narrowed=_narrowed(alike, job_id),
+    )
 
 
 def _reason(reader: SessionReader, alike: Alike, among: Sequence[Room]) -> tuple[str, Verdict]:
@@ -130,9 +146,8 @@ def _is_of_another(reader: SessionReader, alike: Alike) -> bool:
     return actor is not None and actor.state in WAITING_ACTORS
 
 
-def _listed(alike: Alike, job_id: str | None) -> tuple[tuple[str, str], ...]:
-    narrowed = {
-        "state": alike.state,
+def _narrowed(alike: Alike, job_id: str | None) -> tuple[tuple[str, str], ...]:
+    found = {
         "job_id": job_id,
         "type": alike.type,
         "required_resources_id": alike.required_resources_id,
@@ -140,18 +155,16 @@ def _listed(alike: Alike, job_id: str | None) -> tuple[tuple[str, str], ...]:
         "placement_group_id": alike.placement_group_id,
         "actor_id": alike.actor_id,
     }
-    return tuple((name, value) for name, value in narrowed.items() if value is not None)
+    return tuple((name, value) for name, value in found.items() if value is not None)
 
 
 def _together(one: WaitingGroup, other: WaitingGroup) -> WaitingGroup:
     moments = [ms for ms in (one.since_ms, other.since_ms) if ms is not None]
-    return WaitingGroup(
-        one.state,
-        one.count + other.count,
-        one.is_exact,
-        one.sentence,
-        min(moments, default=None),
-        one.is_for_ever,
-        one.is_of_another,
-        tuple(pair for pair in one.listed if pair in other.listed),
+    return replace(
+        one,
+        states=tuple(dict.fromkeys((*one.states, *other.states))),
+        count=one.count + other.count,
+        is_exact=one.is_exact and other.is_exact,
+        since_ms=min(moments, default=None),
+        narrowed=tuple(pair for pair in one.narrowed if pair in other.narrowed),
     )

@@ -48,11 +48,10 @@ class PushReport:
     waiting_bytes: int = 0  # received and not read yet
     last_at: float | None = None  # when the newest that was read was received, Unix seconds
 
-    def plus(self, waiting_bytes: int | None = None, last_at: float | None = None, **more: int) -> PushReport:
-        """With these counts added, and these two as they are now."""
+    def plus(self, last_at: float | None = None, **more: int) -> PushReport:
+        """With these counts added, and this as it is now."""
         counts = {name: getattr(self, name) + number for name, number in more.items()}
-        waiting = self.waiting_bytes if waiting_bytes is None else waiting_bytes
-        return replace(self, **counts, waiting_bytes=waiting, last_at=self.last_at if last_at is None else last_at)
+        return replace(self, **counts, last_at=self.last_at if last_at is None else last_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from clusterstate.resources import Resource
-from clusterstate.store import lineage
+from clusterstate.store import durations, lineage
 
 LINE = "\n"
 """Between the searched texts of a row: no word has it."""
@@ -43,6 +43,7 @@ def create(db: sqlite3.Connection, resource: Resource) -> None:
         db.execute(f"CREATE INDEX IF NOT EXISTS {table}_by_value ON {table}({', '.join(counted)})")
     if resource.has_lineage:
         lineage.create(db)
+        durations.create(db)
     if resource.searched:
         listed = "".join(f", {name} TEXT" for name in beside_texts(resource))
         db.execute(f"CREATE TABLE IF NOT EXISTS {texts_table(resource)}(row_hash INTEGER PRIMARY KEY, text TEXT{listed})")
@@ -66,7 +67,11 @@ def count(db: sqlite3.Connection, resource: Resource) -> int:
 
 def reads(resource: Resource) -> tuple[str, ...]:
     """Columns that `follow` is told."""
-    told = (*(name for listed in resource.counted for name in listed), *resource.searched, *(lineage.READS if resource.has_lineage else ()))
+    told = (
+        *(name for listed in resource.counted for name in listed),
+        *resource.searched,
+        *((*lineage.READS, *durations.READS) if resource.has_lineage else ()),
+    )
     return tuple(dict.fromkeys(told))
 
 
@@ -82,6 +87,7 @@ def fill(db: sqlite3.Connection, resource: Resource) -> None:
         db.execute(f"INSERT INTO {texts_table(resource)} SELECT {listed} FROM {name}")  # noqa: S608 - declared names
     if resource.has_lineage:
         lineage.fill(db)
+        durations.fill(db)
     db.execute("INSERT INTO meta(name, value) VALUES(?, '1')", (_filled(resource),))
 
 
@@ -94,6 +100,7 @@ def follow(db: sqlite3.Connection, resource: Resource, changes: Iterable[Change]
         _search(db, resource, listed)
     if resource.has_lineage:
         lineage.follow(db, listed)
+        durations.follow(db, listed)
 
 
 def _count(db: sqlite3.Connection, table: str, counted: tuple[str, ...], changes: list[Change]) -> None:

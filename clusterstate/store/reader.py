@@ -28,6 +28,7 @@ from clusterstate.resources import (
     Resource,
 )
 from clusterstate.store import scanning, selecting
+from clusterstate.store.durations import Durations, durations
 from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.lineage_reading import Lineage
 from clusterstate.store.row_ids import SINGLE_ROW_ID
@@ -220,6 +221,12 @@ class SessionReader:
     def tasks_by_state(self) -> TasksByState:
         """Questions about attempts that wait, run or failed."""
         return TasksByState(self.path, self._deadline)
+
+    def durations(self, job_id: str | None = None, limit: int = 50) -> list[Durations]:
+        """How long attempts ran, by name, of a job or of all: the names with most of them."""
+        key = (str(self.path), self._version_now((TASKS.name,)), "durations", job_id, limit)
+        rows = _cached(key, lambda: [(one,) for one in durations(self.path, job_id, limit, self._deadline())])
+        return [one for (one,) in rows]
 
     def lineage(self, job_id: str, *, hide_finished: bool = False) -> Lineage:
         """The tree of a job's tasks and actors."""

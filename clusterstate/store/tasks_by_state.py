@@ -19,7 +19,7 @@ from clusterstate.task_states import STATE_FIELDS
 
 COUNTED = 10_000
 """How far is counted."""
-GROUPED = 20_000
+GROUPED = 10_000
 """Attempts of a state that are grouped at most, the oldest first."""
 GROUPS = 100
 

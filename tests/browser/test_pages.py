@@ -22,6 +22,8 @@ PAGES = (
     "jobs",
     "jobs/{job}",
     "jobs/{job}?tab=actors",
+    "jobs/{job}?tab=breakdown",
+    "durations",
     "jobs/{job}/stop",
     "jobs/submit",
     "actors",

@@ -43,6 +43,18 @@ def test_what_was_not_confirmed_is_read_again(tmp_path: Path) -> None:
     assert bodies(SpoolReader(tmp_path)) == [b"one"]
 
 
+def test_what_only_an_earlier_reading_got_to_is_not_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "FILE_BYTES", 100)
+    writer, reader = SpoolWriter(tmp_path, LIMIT), SpoolReader(tmp_path)
+    for name in (b"one", b"two"):  # a file each
+        writer.append(PROTOBUF, name * 30)
+    assert len(bodies(reader)) == 2
+    assert len(bodies(reader, 1)) == 1
+    reader.confirm()
+
+    assert bodies(reader) == [b"two" * 30]
+
+
 def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     writer, reader = SpoolWriter(tmp_path, LIMIT), SpoolReader(tmp_path)
     for number in range(5):

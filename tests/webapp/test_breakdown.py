@@ -106,3 +106,15 @@ def test_a_start_that_is_not_there_is_not_found(vera: Person, tree: BuiltCluster
 def test_a_job_without_tasks_says_so(vera: Person, cluster: BuiltCluster) -> None:
     cluster.with_job(job_id=JOB, job_key=JOB)
     assert "No task of it is known." in vera.page(f"/c/demo/jobs/{JOB}?tab=breakdown").text
+
+
+def test_durations_are_shown_by_name_with_a_link_to_the_slowest(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_job(job_id=JOB, job_key=JOB)
+    times = {"type": "NORMAL_TASK", "job_id": JOB, "parent_task_id": DRIVER, "state": "FINISHED", "start_time_ms": 1_700_000_000_000}
+    for number in range(1, 5):
+        cluster.with_task(task_id=task_id(number), name="fit <b>", end_time_ms=1_700_000_000_000 + number, **times)
+    for path in (f"/c/demo/jobs/{JOB}?tab=breakdown", "/c/demo/durations"):
+        page = vera.page(path).text
+        assert "fit &lt;b&gt;" in page
+        assert "sort=-duration_ms" in page
+        assert re.search(r'<td class="n">4</td><td class="n">1 ms</td>', page)

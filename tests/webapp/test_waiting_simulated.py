@@ -65,7 +65,9 @@ def test_each_kind_of_wait_is_told_from_what_the_gcs_says(
         eventually(lambda: set(tasks.values()) <= seen.rows(TASKS).keys() and seen.as_of("node_resources") and seen.as_of("actors"))
         reader = reader_of(seen, settings)
         for words, task_id in tasks.items():
-            reason = why_task_waits(reader, reader.get(TASKS, task_id))
+            task = reader.get(TASKS, task_id)
+            assert task is not None
+            reason = why_task_waits(reader, task)
             assert reason is not None
             assert words in reason.sentence
         told = waiting_tasks(reader, 0.0)

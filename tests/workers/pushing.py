@@ -73,7 +73,8 @@ class Spooling:
     """What a receiver of this host does with bodies."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._writer = SpoolWriter(paths.spool_dir(state_dir, CLUSTER), 1 << 30)
+        self._folder = paths.spool_dir(state_dir, CLUSTER)
+        self._writer = SpoolWriter(self._folder, 1 << 30)
 
     def put(self, *events: Any, dropped: list[tuple[bytes, int]] | None = None) -> None:
         """As the binary route has them."""
@@ -86,7 +87,13 @@ class Spooling:
         self._writer.append(kind, body)
 
     def close(self) -> None:
+        """The receiver is gone. What it left is still to be taken."""
         self._writer.close()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether all that was put before `close` is written elsewhere."""
+        return not any(self._folder.iterdir())
 
 
 def _definition(row: Any, session: str) -> Any:
@@ -124,7 +131,7 @@ def _copy(source: Any, name: str, target: Any, its_name: str) -> None:
     if field is None or its_name not in target.DESCRIPTOR.fields_by_name or not source.HasField(name):
         return
     if field.message_type is not None:
-        getattr(target, its_name).CopyFrom(getattr(source, name))
+        getattr(target, its_name).ParseFromString(getattr(source, name).SerializeToString())  # another class, the same numbers
     else:
         setattr(target, its_name, getattr(source, name))
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from clusterstate import paths
 from clusterstate.model import PushReport
 from clusterstate.spool import JSON, PROTOBUF, Record, SpoolReader
+from clusterstate.store.writer import SessionWriter
 from workers.sources.events_decode import PushedBody
 from workers.sources.events_decode_json import ExportedBody
 from workers.sources.task_update import TaskUpdate, is_of_driver
@@ -57,13 +59,17 @@ class Pushed:
             started = self._watch.now()
             records = await self._watch.store.run(lambda _: self._spool.read(AT_ONCE_BYTES))
             updates = self._updates(records)
-            while await self._watch.store.run(lambda writer, updates=updates: self._tasks.take(writer, islice(updates, JOINED_AT_ONCE))):
+            while await self._watch.store.run(partial(self._join_some, updates)):
                 pass
             self._spool.confirm()
             if sum(len(record.body) for record in records) < AT_ONCE_BYTES:
                 if self.is_in_force:
                     self._watch.sources.right("tasks", started)
                 await asyncio.sleep(EVERY_S)
+
+    def _join_some(self, updates: Iterator[TaskUpdate], writer: SessionWriter) -> bool:
+        """Decodes and joins some of what is left; whether there was any."""
+        return self._tasks.take(writer, islice(updates, JOINED_AT_ONCE))
 
     def _updates(self, records: list[Record]) -> Iterator[TaskUpdate]:
         for record in records:
@@ -75,11 +81,12 @@ class Pushed:
                 self._report = self._report.plus(set_aside=1)
                 continue
             yield from (update for update in body.updates() if not is_of_driver(update.task_id))
-            yield from (TaskUpdate(*lost, {"is_dropped": True}) for lost in body.dropped)
-            self._count(body, record)
+            lost = _lost(body)
+            yield from (TaskUpdate(*attempt, {"is_dropped": True}) for attempt in lost)
+            self._count(body, record, len(lost))
 
-    def _count(self, body: PushedBody, record: Record) -> None:
-        if body.read or body.dropped:
+    def _count(self, body: PushedBody, record: Record, lost: int) -> None:
+        if body.read or lost:
             self._last_at = record.received_at
         if body.unreadable and not body.read:
             log.warning("a pushed body of %d bytes cannot be read; it is counted and left out", len(record.body))
@@ -88,6 +95,13 @@ class Pushed:
             events=body.read,
             unreadable=body.unreadable,
             of_other_sessions=body.of_other_sessions,
-            dropped=len(body.dropped),
+            dropped=lost,
             last_at=record.received_at,
         )
+
+
+def _lost(body: PushedBody) -> list[tuple[str, int]]:
+    """Attempts that Ray lost events of. They name no session: they are of that of the events beside them."""
+    if body.of_other_sessions and not body.read:
+        return []
+    return [(task_id, attempt) for task_id, attempt in body.dropped if not is_of_driver(task_id)]
