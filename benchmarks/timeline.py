@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
         size = fill(paths.index_dir(state), tasks, workers, began_ms)
         sys.stdout.write(f"{tasks:,} tasks on {workers:,} workers, {size / tasks:.0f} B of index a task; {machine.load_average()}\n")
         journal = Journal(paths.journal_file(state))
-        token = journal.new_token("cli:bench", "bench", "viewer", time.time())
+        journal.add_user("bench", secrets.token_urlsafe(), "viewer", "cli:bench", time.time())
+        token = journal.new_token("bench", "bench", "viewer", time.time())
         app = create_app(
             settings, index_dir=paths.index_dir(state), journal=journal, redis_connect=lambda: connect(settings, timeout_s=1.0)
         )

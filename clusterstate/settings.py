@@ -53,7 +53,9 @@ class Settings:
     in_place: bool = _setting(
         False, "Stand in the official dashboard's place: clients and agents of the cluster find cluster_listen as its address."
     )
-    spool_mb: int = _setting(512, "Megabytes of pushed events that may wait to be read; beyond that agents keep them.", low=1, high=100_000)
+    spool_mb: int = _setting(
+        512, "Megabytes of pushed events that may wait to be read; beyond that agents keep them.", low=200, high=100_000
+    )
     trusted_proxies: tuple[str, ...] = _setting(
         (), "Addresses or networks of proxies whose X-Forwarded-* are believed; 'unix' for a socket. Comma list."
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FILE_BYTES = 16 * 1024 * 1024
-"""A writer goes on to its next file beyond this."""
+"""A writer goes on to its next file beyond this. What was read counts against the limit until then: that is far larger."""
 MEASURED_EVERY_S = 0.5
 SUFFIX = ".spool"
 _HEAD = struct.Struct(">BdI")

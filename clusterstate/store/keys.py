@@ -96,6 +96,12 @@ def ray_token(cluster: str) -> bytes:
     return _key("raytoken", cluster)
 
 
+def stood_before(cluster: str) -> bytes:
+    """What stood where Raydeck wrote its address into the cluster's KV store, msgpack. By the cluster collector, until it is
+    handed back."""
+    return _key("stood", cluster)
+
+
 def lease(name: str) -> bytes:
     """The `value` of the Lease of who may run the loop `name`. By the loop's keeper; expires with its time to live."""
     return _key("lease", name)

@@ -25,7 +25,8 @@ ANSWER_S = 2.0
 """What a question may take that the picture is nothing without."""
 ASIDE_S = 0.5
 """What one may take that the picture can do without."""
-SEARCH_S = 1.0
+SEARCH_S = 0.5
+"""What a search may take: it looks at rows, some 300,000 in that time."""
 ENDED = "('FINISHED', 'FAILED', 'END_UNKNOWN')"
 RUNS = f"(end_time_ms IS NULL AND state NOT IN {ENDED})"
 WORKERS = (

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from clusterstate import spool
+from clusterstate.settings import BadSetting, read_settings
 from clusterstate.spool import JSON, PROTOBUF, SpoolFull, SpoolReader, SpoolWriter
+from webapp.cluster_api import MAX_BODY_BYTES
 
 LIMIT = 10_000_000
 
@@ -98,6 +100,17 @@ def test_beyond_its_limit_nothing_is_kept_until_something_was_taken(tmp_path: Pa
     reader.confirm()
     writer.append(PROTOBUF, b"z" * 80)
     assert bodies(reader) == [b"z" * 80]
+
+
+def test_the_least_limit_that_may_be_set_never_stops_what_is_read_at_once(tmp_path: Path) -> None:
+    settings = read_settings({"RAYDECK_SPOOL_MB": "200"})
+    writer, reader = SpoolWriter(tmp_path, settings.spool_mb * 1024 * 1024), SpoolReader(tmp_path)
+    for body in (b"x" * MAX_BODY_BYTES, b"y" * 1000, b"z" * MAX_BODY_BYTES) * 2:
+        writer.append(PROTOBUF, body)
+        assert bodies(reader) == [body]
+        reader.confirm()
+    with pytest.raises(BadSetting, match="200"):
+        read_settings({"RAYDECK_SPOOL_MB": "199"})
 
 
 def test_a_full_disk_is_no_room_and_what_was_cut_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

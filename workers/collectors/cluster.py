@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clusterstate import ingest
 from clusterstate.settings import Settings
+from clusterstate.store.connection import UNREACHABLE
 from workers.collectors.cluster_follow import Following, run_together
 from workers.collectors.cluster_in_place import InPlace
 from workers.collectors.cluster_queries import TaskQuestions
@@ -125,8 +126,8 @@ class ClusterCollector:
             following = Following(watch, identity.only_polled)
             log.info("%s: watching %s at %s", self._request.cluster, watch.session, client.address)
             began = time.monotonic()
-            ingest.note_ray_token(self._redis, self._request.cluster, token)
-            place = InPlace(watch, client.address, token is not None) if self._settings.in_place else None
+            await self._note_token(token)
+            place = InPlace(watch, self._redis, client.address, token is not None) if self._settings.in_place else None
             beside = [TaskQuestions(watch, self._redis).run()] if self._settings.cluster_listen else []
             try:
                 await run_together([following.run(), self._report_on(following), *beside, *([place.run()] if place else [])])
@@ -143,6 +144,12 @@ class ClusterCollector:
         metadata, writer = identity.metadata, self._store.writer
         if writer is None or writer.session != metadata.session or not await self._store.is_known():
             await self._store.open(metadata, time.time())
+
+    async def _note_token(self, token: str | None) -> None:
+        try:
+            await asyncio.to_thread(ingest.note_ray_token, self._redis, self._request.cluster, token)
+        except UNREACHABLE as problem:
+            raise StoreAway(f"Redis cannot be written: {type(problem).__name__}.") from None
 
     async def _report_on(self, following: Following) -> None:
         """Each second, and as soon as the first snapshot is written."""

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from clusterstate import ingest
 from clusterstate.settings import host_and_port
+from clusterstate.store import stood_before
+from clusterstate.store.connection import UNREACHABLE
+from clusterstate.store.stood_before import StoodBefore
+from workers.collectors.cluster_store import StoreAway
 from workers.sources.gcs import GcsError
 
 if TYPE_CHECKING:
+    import redis
+
     from workers.collectors.cluster_watch import Watch
+
+T = TypeVar("T")
 
 log = logging.getLogger("raydeck.cluster")
 
 NAMESPACE = "dashboard"
-KEYS = ("dashboard", "webui:url")
-"""What agents post to and clients ask; and what a driver prints as the dashboard's address."""
 AGAIN_EVERY_S = 10.0
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what we look for, not bind to
 
@@ -29,43 +36,56 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what we look
 class InPlace:
     """Writes the address again whenever another stands there; hands back what stood there before."""
 
-    def __init__(self, watch: Watch, gcs_address: str, has_token: bool) -> None:
+    def __init__(self, watch: Watch, client: redis.Redis, gcs_address: str, has_token: bool) -> None:
         settings, cluster = watch.settings, watch.store.cluster
         at = reachable(settings.cluster_listen, gcs_address)
         secret = ingest.secret_of(settings.state_dir, cluster)
         self._watch = watch
-        self._ours = {"dashboard": ingest.dashboard_address(at, cluster, secret, has_token), "webui:url": at}
-        self._before: dict[str, bytes | None] = {}
+        self._redis = client
+        # What agents post to and clients ask; and what a driver prints as the dashboard's address.
+        self._ours = {"dashboard": ingest.dashboard_address(at, cluster, secret, has_token).encode(), "webui:url": at.encode()}
+        self._stood: StoodBefore | None = None
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever. Raises GcsError, StoreAway."""
         while True:
             await self._register()
             await asyncio.sleep(AGAIN_EVERY_S)
 
     async def hand_back(self) -> None:
         """Puts back what stood there, unless somebody else has written meanwhile. The GCS may be gone: then nothing is to do."""
-        gcs = self._watch.gcs
+        gcs, stood = self._watch.gcs, self._stood
+        if stood is None:
+            return
         try:
-            for key, before in self._before.items():
-                if await gcs.kv_get(NAMESPACE, key) != self._ours[key].encode():
+            for key, ours in self._ours.items():
+                if await gcs.kv_get(NAMESPACE, key) != ours:
                     continue
+                before = stood.before.get(key)
                 if before is None:
                     await gcs.kv_delete(NAMESPACE, key)
                 else:
                     await gcs.kv_put(NAMESPACE, key, before)
-        except GcsError as problem:
+            await self._in_redis(stood_before.forget)
+        except (GcsError, StoreAway) as problem:
             log.warning("the dashboard's address could not be handed back: %s", problem)
 
     async def _register(self) -> None:
-        for key in KEYS:
-            ours = self._ours[key].encode()
+        if self._stood is None:
+            self._stood = await self._in_redis(lambda client, cluster: stood_before.read(client, cluster, self._watch.session))
+        stood = self._stood
+        for key, ours in self._ours.items():
             found = await self._watch.gcs.kv_get(NAMESPACE, key)
             if found != ours:
-                self._before[key] = found
+                stood.note(key, found, ours)
+                await self._in_redis(lambda client, cluster: stood_before.write(client, cluster, stood))
                 await self._watch.gcs.kv_put(NAMESPACE, key, ours)
-            else:
-                self._before.setdefault(key, None)  # ours of an earlier run
+
+    async def _in_redis(self, what: Callable[[redis.Redis, str], T]) -> T:
+        try:
+            return await asyncio.to_thread(what, self._redis, self._watch.store.cluster)
+        except UNREACHABLE as problem:
+            raise StoreAway(f"Redis cannot be used now: {type(problem).__name__}.") from None
 
 
 def reachable(listening: str, gcs_address: str) -> str:

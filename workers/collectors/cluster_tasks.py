@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LAST_WORD_S = 20.0
 """After a job's end the GCS goes on learning how its tasks ended: it calls the rest failed after 15 s."""
 SETTLED_EVERY_S = 5.0
+QUIET_S = 10.0
+"""Nothing was pushed of a job for so long: what the GCS counts and we do not know will not come by itself."""
 AT_ONCE = 20_000
 """Updates that are joined with what is kept in one go: the more of them tell of one attempt, the less often its row is written."""
 NUMBERS_AT_ONCE = 10_000
@@ -117,9 +119,12 @@ class Tasks:
             )
 
     async def _ask(self, job_id: str) -> None:
-        """What is pushed is only counted at the GCS, unless that counts more than came."""
-        if not self.is_pushed() or await self._count(job_id) > self._known[job_id]:
-            await self._ask_all(job_id)
+        """What is pushed is only counted at the GCS, unless that counts more than came and nothing of it is on its way."""
+        if self.is_pushed():
+            missing = await self._count(job_id) - self._known[job_id]
+            if missing <= 0 or self._watch.now() - self._heard_at.get(job_id, 0.0) < QUIET_S:
+                return
+        await self._ask_all(job_id)
 
     async def _count(self, job_id: str) -> int:
         """How many attempts the GCS stores of the job. It costs it half of a whole answer, and us nothing."""
