@@ -1,6 +1,7 @@
 """How long attempts ran, by job and name: a histogram kept beside the rows, from which quantiles of a million are read at once.
 
-Below 32 ms each millisecond has a bucket of its own; above, sixteen share a doubling, so that a figure is right within 2.2 % or a millisecond.
+Below 32 ms each millisecond has a bucket of its own; above, sixteen share a doubling, so that a figure is right within 2.2 %
+or a millisecond.
 """
 
 from __future__ import annotations

@@ -43,8 +43,16 @@ TASK_COUNTS = (TASKS.name, TASK_TOTALS.name, TASKS_GIVEN_UP.name)
 FILES_HEARD = 64
 COUNTED_VALUES = 30
 """Values of a column that are counted at most."""
-CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {METADATA.name, COLLECTOR.name, STATUS_HISTORY.name}
-"""Resources with a freshness of their own. Metadata never ages, the collector's report is its own witness, history is as its present."""
+CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {
+    METADATA.name,  # never ages
+    COLLECTOR.name,  # its own witness
+    STATUS_HISTORY.name,  # as its present
+    TASK_TOTALS.name,  # as tasks, these two
+    TASKS_GIVEN_UP.name,
+}
+"""Resources with a freshness of their own."""
+SELDOM = 1.5
+"""Tasks that are polled are stale after so many intervals more than others: a big list is asked for each few minutes."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
 
@@ -90,6 +98,7 @@ class Heard:
     moments: dict[str, float]  # resource, or node:<node_id> → Unix seconds
     ended_ms: int | None
     sources: tuple[tuple[str, str], ...]  # resource, where it comes from
+    tasks_interval_s: float  # between polls of tasks; 0: not polled, or not known
     never: tuple[Partial, ...]  # living nodes without a collector
     nodes: tuple[tuple[float, str], ...]  # the others: when they were heard last, id
     given_up: dict[str, int]  # resource → rows given up for the limit
@@ -121,9 +130,12 @@ class SessionReader:
         return f"{inode:x}." + ".".join(str(numbers[name]) for name in sorted(names) if name in numbers)
 
     def freshness(self, *names: str, now: float, nodes_matter: bool = False) -> Freshness:
-        """How old the oldest of these resources is. With `nodes_matter`, also which live nodes' collectors are silent."""
+        """How old the oldest of these resources is. With `nodes_matter`, also which live nodes' collectors are silent.
+
+        Tasks count where they come first: what shows them beside something else says by itself as of when they are.
+        """
         heard = self._heard()
-        wanted = [name for name in names if name in CONFIRMED]
+        wanted = [name for name in names if name in CONFIRMED and (name != TASKS.name or name == names[0])]
         known = [heard.moments[name] for name in wanted if name in heard.moments]
         as_of = min(known) if known and len(known) == len(wanted) else None
         exact = heard.inexact.isdisjoint(wanted)
@@ -131,7 +143,8 @@ class SessionReader:
             return Freshness(heard.ended_ms / 1000, now - heard.ended_ms / 1000, stale=False, exact=exact, is_past=True)
         partial = heard.silent(now - self._stale_after_s * 2) if nodes_matter else ()
         age = None if as_of is None else max(0.0, now - as_of)
-        stale = age is None or age > self._stale_after_s
+        seldom = SELDOM * heard.tasks_interval_s if TASKS.name in wanted else 0.0
+        stale = age is None or age > self._stale_after_s + seldom
         sources = [part for resource, source in heard.sources if resource in wanted for part in source.split("+")]
         return Freshness(as_of, age, stale, partial, "+".join(dict.fromkeys(sources)) or None, exact)
 
@@ -355,6 +368,7 @@ class SessionReader:
             moments,
             None if metadata is None else metadata.ended_ms,
             () if report is None else tuple((source.resource, source.source) for source in report.sources),
+            next((source.interval_s or 0.0 for source in report.sources if source.resource == TASKS.name), 0.0) if report else 0.0,
             tuple(Partial(node_id, "no node collector runs there", None) for node_id in alive if f"node:{node_id}" not in moments),
             tuple((moments[f"node:{node_id}"], node_id) for node_id in alive if f"node:{node_id}" in moments),
             given_up,

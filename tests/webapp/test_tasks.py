@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -155,3 +156,19 @@ def test_the_pages_of_what_tasks_belong_to_list_them(vera: Person, cluster: Buil
     page = vera.page(f"/c/demo/{path}").text
     assert task.task_id in page
     assert other.task_id not in page
+
+
+def test_tasks_that_are_polled_seldom_age_on_their_own_pages_alone(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_job(job_id="01000000", job_key="01000000")
+    cluster.with_task(job_id="01000000")
+    now = time.time()
+    source = model.SourceReport("tasks", "poll", 100.0, now - 120, None)
+    cluster.with_rows(COLLECTOR, model.CollectorReport(now, True, sources=[source]))
+    cluster.refresh(now)
+    cluster.writer.confirm({"tasks": now - 120})
+    cluster.project(now)
+
+    tasks, jobs = (vera.get(f"/c/demo/{table}.json").get_json() for table in ("tasks", "jobs"))
+    assert (tasks["stale"], jobs["stale"]) == (False, False)
+    assert tasks["age_s"] >= 119
+    assert jobs["age_s"] < 60

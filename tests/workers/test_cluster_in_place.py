@@ -177,6 +177,10 @@ def question(**fields: Any) -> bytes:
     return bytes(gcs_stubs.method("GetTaskEvents").request(**fields).SerializeToString())
 
 
+def reply_of(raw: bytes) -> Any:
+    return gcs_stubs.method("GetTaskEvents").reply.FromString(raw)
+
+
 def test_a_question_is_answered_with_the_reply_of_the_gcs(ray: SimulatedRay, redis_client: redis.Redis, seen: Seen) -> None:
     for state in ("FINISHED", "RUNNING", "FAILED"):
         ray.add_task(state=state)
@@ -193,7 +197,7 @@ def test_a_question_is_answered_with_the_reply_of_the_gcs(ray: SimulatedRay, red
             await client.close()
 
     assert answer == asyncio.run(of_the_gcs())
-    reply = gcs_stubs.method("GetTaskEvents").reply.FromString(answer)
+    reply = reply_of(answer)
     assert (len(reply.events_by_task), reply.num_truncated) == (2, 1)
 
 
@@ -211,8 +215,7 @@ def test_questions_at_the_same_time_are_each_answered_with_their_own(ray: Simula
     for thread in threads:
         thread.join(20)
 
-    method = gcs_stubs.method("GetTaskEvents")
-    found = {task_id: [row.task_id.hex() for row in method.reply.FromString(raw).events_by_task] for task_id, raw in answers.items()}
+    found = {task_id: [row.task_id.hex() for row in reply_of(raw).events_by_task] for task_id, raw in answers.items()}
     assert found == {task_id: [task_id] for task_id in ids}
 
 
