@@ -20,17 +20,17 @@ STOP_LIMIT_S = 20.0
 
 
 @contextmanager
-def raydeck_up(address: str) -> Iterator[dict[str, Any]]:
-    """`raydeck up` on that GCS, on loopback. Gives what its ready file says; its output is shown only if it fails."""
+def raydeck_up(address: str, *options: str) -> Iterator[dict[str, Any]]:
+    """`raydeck up` on that GCS, on loopback. Gives what its ready file says, with its `state_dir`; its output is shown only if it fails."""
     with tempfile.TemporaryDirectory(prefix="rdb") as name:
         folder = Path(name)
         ready, output = folder / "ready.json", folder / "output"
         command = [sys.executable, "-m", "webapp.cli", "up", "--address", address, "--host", "127.0.0.1", "--port", "0"]
-        command += ["--state-dir", str(folder / "state"), "--ready-file", str(ready), "--cluster-name", "bench"]
+        command += ["--state-dir", str(folder / "state"), "--ready-file", str(ready), "--cluster-name", "bench", *options]
         with output.open("wb") as file:
             process = subprocess.Popen(command, env=_environment(folder), stdout=file, stderr=subprocess.STDOUT)
         try:
-            yield _wait_for(ready, process, output)
+            yield {**_wait_for(ready, process, output), "state_dir": str(folder / "state")}
         finally:
             _stop(process)
 

@@ -32,6 +32,7 @@ KNOWN_FOR_S = 5.0
 """How long a credential that was right is taken again without asking Redis: agents post several times a second."""
 MAX_CREDENTIAL = 4096
 NAME = "raydeck_cluster"
+NOT_HERE = "Raydeck stands here in the place of Ray's dashboard. It takes task events, and answers nothing else but questions for them."
 
 
 class Receiver:
@@ -214,7 +215,8 @@ def _json(content: Any, status: int) -> Response:
 
 
 def _refused(error: HTTPException) -> Response:
-    answer = _ray_answer(False, error.description or error.name, error.code or 500)
+    said = NOT_HERE if request.routing_exception is error and error.code == 404 else error.description or error.name
+    answer = _ray_answer(False, said, error.code or 500)
     if error.code == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

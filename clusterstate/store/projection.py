@@ -71,18 +71,19 @@ class Projection:
         }
 
     def catch_up(self) -> None:
-        """Checks that the index belongs to what Redis holds; begins a new one if not. To be called now and then."""
+        """Checks that the index is there and belongs to what Redis holds; begins a new one if not. To be called now and then."""
         epoch = self._redis.get(keys.epoch(self.cluster, self.session))
         if not isinstance(epoch, bytes):
             self._belongs = False
             return  # flushed: what the index knows stays, and ages, until the collector has written anew
         known = self._index.noted("epoch") if self._new is None else self._new.epoch
-        if known == epoch.hex() and not self._is_behind():
+        is_there = self._new is not None or self.path.exists()  # who deletes the file has it made again
+        if is_there and known == epoch.hex() and not self._is_behind():
             self._belongs = True
             return
         self._drop_new()
         self._belongs = False
-        if self._index.noted("epoch") is not None and not is_whole(self.read_freshness()):
+        if is_there and self._index.noted("epoch") is not None and not is_whole(self.read_freshness()):
             return  # half a snapshot must not replace a whole picture
         self._begin_new(epoch.hex())
         self._belongs = True

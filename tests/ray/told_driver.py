@@ -17,10 +17,10 @@ PROGRAM = Path(__file__).with_name("driver_program.py")
 class ToldDriver:
     """A connected driver. Each of the program's commands is a call: `driver.ask("actor", "name")`."""
 
-    def __init__(self, environ: Mapping[str, str], python: str | Path = sys.executable) -> None:
+    def __init__(self, environ: Mapping[str, str], python: str | Path = sys.executable, program: Path = PROGRAM) -> None:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.process = subprocess.Popen(
-            [str(python), str(PROGRAM)],
+            [str(python), str(program)],
             env={**outside, **environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,8 +62,8 @@ class ToldDriver:
 
 
 @contextlib.contextmanager
-def told_driver(environ: Mapping[str, str], python: str | Path = sys.executable) -> Iterator[ToldDriver]:
-    driver = ToldDriver(environ, python)
+def told_driver(environ: Mapping[str, str], python: str | Path = sys.executable, program: Path = PROGRAM) -> Iterator[ToldDriver]:
+    driver = ToldDriver(environ, python, program)
     try:
         yield driver
     finally:

@@ -129,6 +129,12 @@ def test_other_clusters_and_pages_are_not_there(agent: FlaskClient, secret: str,
     assert agent.post(path, data=b"x", headers=basic(secret)).status_code in (404, 405)
 
 
+def test_what_ray_asks_a_dashboard_and_is_not_here_is_said_so(agent: FlaskClient) -> None:
+    for path in ("/api/v0/tasks?limit=10", "/r/prod/k/x/api/v0/tasks", "/api/version"):
+        answer = agent.get(path)
+        assert (answer.status_code, answer.get_json()["msg"]) == (404, cluster_api.NOT_HERE)
+
+
 def test_no_cookie_is_set_and_nothing_redirects(agent: FlaskClient, app: Flask) -> None:
     answers: list[TestResponse] = [
         agent.get(path) for path in ("/", "/api/gcs_healthz", "/api/authentication_mode", "/nothing", "/api//gcs_healthz")

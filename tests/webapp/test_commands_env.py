@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from clusterstate import ingest
+from clusterstate import ingest, paths
 from webapp.commands.ray_environment import env
 
 ADDRESS = "RAY_DASHBOARD_AGGREGATOR_AGENT_EVENTS_EXPORT_ADDR"
@@ -35,6 +35,14 @@ def test_what_is_printed_is_what_a_shell_exports(state_dir: Path) -> None:
     assert f"{ADDRESS}=http://raydeck:{secret}@10.0.0.5:9000/ingest/prod" in shown
     assert "RAY_enable_core_worker_ray_event_to_aggregator=1" in shown
     assert "raydeck up --cluster-listen 10.0.0.5:9000 --cluster-name prod" in said
+
+
+def test_the_state_folder_that_it_makes_is_one_that_raydeck_up_takes(state_dir: Path) -> None:
+    assert run().exit_code == 0
+    assert paths.make_state_dir(state_dir) == state_dir
+    state_dir.chmod(0o755)
+    refused = run()
+    assert (refused.exit_code, "chmod 700" in refused.stderr) == (78, True)
 
 
 def test_in_place_no_secret_is_given_away() -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -77,14 +77,16 @@ def real_ray(
     nodes: int = 2,
     external_store: str | None = None,
     gcs_port: int | None = None,
+    exported: Mapping[str, str] | None = None,
 ) -> Iterator[RealRay]:
     """Starts the cluster and stops it.
 
-    `python` is of an environment with the wanted Ray. `external_store` is the host:port of a Redis for the GCS, which
+    `python` is of an environment with the wanted Ray. `exported` is more environment of the cluster and of its drivers, as a
+    person exports it before `ray start`. `external_store` is the host:port of a Redis for the GCS, which
     may then be killed and come back (`tell`) at `gcs_port`.
     """
     folder = Path(tempfile.mkdtemp(prefix="rdr"))
-    environ = _environ(folder, token)
+    environ = {**_environ(folder, token), **(exported or {})}
     wanted: dict[str, object] = {"dashboard": dashboard, "nodes": nodes, "gcs_port": gcs_port}
     own = {"RAY_REDIS_ADDRESS": external_store} if external_store else {}  # the cluster's own business
     keeper = None

@@ -91,6 +91,21 @@ def test_a_new_index_is_read_before_its_sorts_are_made_and_gets_them_all(redis_c
     assert len(sorts(file)) == len(declared)
 
 
+def test_an_index_that_is_deleted_while_it_is_shown_is_made_again(redis_client: redis.Redis, settings: Settings) -> None:
+    writer = watched(redis_client, "demo", "s1")
+    file = session_file(paths.index_dir(settings.state_dir), "demo", "s1")
+    projector = Projector(redis_client, settings)
+    projector.step(time.time())
+    for each in file.parent.glob(file.name + "*"):
+        each.unlink()
+    writer.record(NODES, [model.Node("bb" * 28, "ALIVE")], 1.0)
+    for _ in range(3):
+        projector.step(time.time())
+
+    assert len(Fleet(paths.index_dir(settings.state_dir)).reader("demo").all(NODES)) == 2
+    projector.close()
+
+
 def sorts(file: Path) -> set[str]:
     tables = {resource.name for resource in RESOURCES}
     with closing(sqlite3.connect(file)) as db:

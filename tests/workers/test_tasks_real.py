@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 import ray_environments
 from clusterstate.model import Task
-from clusterstate.task_states import END_UNKNOWN, state_times
+from clusterstate.task_states import END_UNKNOWN, INFERRED, state_times
 from tests.simulated_ray.client import Client
 from tests.workers.real_ray_cluster import RealRay, real_ray
 from workers.sources.events_decode import PushedBody
@@ -104,13 +104,9 @@ def receiver() -> Iterator[tuple[str, list[bytes]]]:
         server.server_close()
 
 
-def python_with(folder: Path, environ: dict[str, str]) -> Path:
-    """The python of `ray[default]` with more in its environment: the cluster's processes inherit it."""
-    python = folder / "python"
-    exports = "".join(f"export {name}='{value}'\n" for name, value in environ.items())
-    python.write_text(f'#!/bin/sh\n{exports}exec {ray_environments.python(ROOT, "2.60-default")} "$@"\n')
-    python.chmod(0o700)
-    return python
+def default_ray(exported: dict[str, str], dashboard: bool = False) -> AbstractContextManager[RealRay]:
+    """A cluster of `ray[default]` that was started with this environment."""
+    return real_ray(python=ray_environments.python(ROOT, "2.60-default"), nodes=1, dashboard=dashboard, exported=exported)
 
 
 def read(ray: RealRay, name: str) -> Any:
@@ -176,9 +172,9 @@ def assert_did(tasks: dict[str, Task], ids: dict[str, str]) -> None:
     assert {task.type for task in tasks.values()} == {"NORMAL_TASK", "ACTOR_CREATION_TASK", "ACTOR_TASK", "DRIVER_TASK"}
 
 
-def test_what_agents_push_joins_to_what_the_gcs_says(tmp_path: Path) -> None:
-    python = python_with(tmp_path, {**EVENTS, "RAY_enable_task_events_to_dashboard_head": "1"})
-    with receiver() as (address, bodies), real_ray(python=python, nodes=1) as ray, Client(ray.address) as client:
+def test_what_agents_push_joins_to_what_the_gcs_says() -> None:
+    exported = {**EVENTS, "RAY_enable_task_events_to_dashboard_head": "1"}
+    with receiver() as (address, bodies), default_ray(exported) as ray, Client(ray.address) as client:
         client.call(
             "InternalKVGcsService", "InternalKVPut", key=b"dashboard", value=address.encode(), namespace=b"dashboard", overwrite=True
         )
@@ -193,13 +189,14 @@ def test_what_agents_push_joins_to_what_the_gcs_says(tmp_path: Path) -> None:
         (ray.folder / "go").touch()
         driver.wait(WITHIN_S)
         asleep = until(lambda: (task := polled(ray)[ids["asleep"]]).state != "RUNNING" and task)
-        assert (asleep.state, asleep.end_time_ms, asleep.error_type) == (END_UNKNOWN, None, None)
+        # Nobody reports an end: on a busy machine the GCS may hear of the worker's death first, and infer a failure from that.
+        assert (asleep.state, asleep.end_evidence) in ((END_UNKNOWN, None), ("FAILED", INFERRED))
 
 
-def test_rows_say_what_rays_own_state_api_says(tmp_path: Path) -> None:
+def test_rows_say_what_rays_own_state_api_says() -> None:
     with receiver() as (address, bodies):
-        python = python_with(tmp_path, {**EVENTS, "RAY_DASHBOARD_AGGREGATOR_AGENT_EVENTS_EXPORT_ADDR": f"http://{address}/ingest"})
-        with real_ray(python=python, nodes=1, dashboard=True) as ray:
+        exported = {**EVENTS, "RAY_DASHBOARD_AGGREGATOR_AGENT_EVENTS_EXPORT_ADDR": f"http://{address}/ingest"}
+        with default_ray(exported, dashboard=True) as ray:
             ray.start_driver(WORKLOAD + ASK_RAY + WAIT)
             ids, listed, session = read(ray, "ids"), read(ray, "listed"), session_of(ray)
             by_poll = polled(ray)

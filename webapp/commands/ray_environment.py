@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from clusterstate import ingest
-from clusterstate.settings import host_and_port, is_cluster_name
+from clusterstate import ingest, paths
+from clusterstate.settings import BadSetting, host_and_port, is_cluster_name
 from webapp.commands.node_keys import write_new
-from webapp.commands.state import settings_of, state_dir_option
+from webapp.commands.state import WrongConfiguration, settings_of, state_dir_option
 
 DEFAULT_LISTEN = "127.0.0.1:8271"
 
@@ -52,7 +52,7 @@ def env(cluster: str | None, in_place: bool, cluster_listen: str | None, as_json
     if in_place:
         variables["RAY_enable_task_events_to_dashboard_head"] = "1"
     else:
-        secret = ingest.secret_of(settings.state_dir, name)
+        secret = ingest.secret_of(_made(settings.state_dir), name)
         variables["RAY_DASHBOARD_AGGREGATOR_AGENT_EVENTS_EXPORT_ADDR"] = ingest.posting_url(listen, name, secret)
     then = (
         f"raydeck up --cluster-listen {listen}{' --in-place' if in_place else ''}{'' if name == 'default' else f' --cluster-name {name}'}"
@@ -64,6 +64,14 @@ def env(cluster: str | None, in_place: bool, cluster_listen: str | None, as_json
         write_new(out, text)
         click.echo(f"Wrote {out}. Take it to every node and read it in there before Ray starts: source {out}")
         click.echo(f"Then: {then}")
+
+
+def _made(state_dir: Path) -> Path:
+    """The state folder, as `raydeck up` wants it: this may be the first command of all."""
+    try:
+        return paths.make_state_dir(state_dir)
+    except BadSetting as error:
+        raise WrongConfiguration(str(error)) from error
 
 
 def _exports(variables: dict[str, str], then: str) -> str:
