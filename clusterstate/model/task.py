@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 TASK_DIGITS = 48
 """Hex digits of a task's id."""
@@ -11,6 +12,8 @@ TASK_DIGITS = 48
 @dataclass(frozen=True, slots=True)
 class Task:
     """One attempt of a task. Times are Unix milliseconds; None: not known (yet, or Ray lost it)."""
+
+    moments_since: ClassVar[str] = "creation_time_ms"  # other moments are stored as the time from there on
 
     task_id: str  # 48 hex digits; the last 8 are the job's id, the last 32 the actor's where there is one
     attempt_number: int = 0

@@ -1,5 +1,6 @@
 """Rows to bytes and back: msgpack arrays in field order, ids that are hex digits as raw bytes.
 
+A row class may name the moment from which its others are counted (`moments_since`): small numbers are a fifth of the size.
 Fields may be added to the end of a dataclass only: older rows then decode with the default.
 """
 
@@ -16,6 +17,8 @@ import msgspec
 Row = TypeVar("Row")
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})+\Z")
+_MOMENTS_FROM = 10**12
+"""Unix milliseconds are more (2001 and later), times between moments of one row less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Codec:
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
-    values: Callable[[bytes], list[Any]]  # as decode, but the values in field order without the row around them
+    values: Callable[[bytes], list[Any]]  # in field order, without the row around them; ids as `pack_id` made them
 
 
 @cache
@@ -38,22 +41,28 @@ def codec(row_class: Any) -> Codec:
         kind = Any if f.name.endswith("_id") else hints[f.name]
         struct_fields.append((f.name, kind, *_default(f)))
     struct = msgspec.defstruct(row_class.__name__ + "Row", struct_fields, array_like=True, gc=False)
+    first, others = _moments(row_class, names)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(struct)
 
     def encode(row: Any) -> bytes:
         values = [getattr(row, name) for name in names]
         for index in packed:
             values[index] = pack_id(values[index])
+        if others:
+            _count_from(values, first, others)
         return encoder.encode(values)
 
     def values(blob: bytes) -> list[Any]:
         found = list(msgspec.structs.astuple(decoder.decode(blob)))
-        for index in packed:
-            found[index] = unpack_id(found[index])
+        if others:
+            _count_from_no_more(found, first, others)
         return found
 
     def decode(blob: bytes) -> Any:
-        return row_class(*values(blob))
+        found = values(blob)
+        for index in packed:
+            found[index] = unpack_id(found[index])
+        return row_class(*found)
 
     return Codec(encode, decode, values)
 
@@ -79,6 +88,33 @@ def id_to_field(row_id: str) -> bytes:
 def field_to_id(name: bytes) -> str:
     """The row id of a hash field."""
     return name[1:].hex() if name[:1] == b"x" else name[1:].decode("utf-8", "surrogatepass")
+
+
+def _moments(row_class: Any, names: list[str]) -> tuple[int, list[int]]:
+    """Where the moment stands from which others are counted, and where those do."""
+    since = getattr(row_class, "moments_since", None)
+    if since is None:
+        return 0, []
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(row_class)}
+    others = [index for index, name in enumerate(names) if name.endswith("_ms") and name != since and kinds[name].startswith("int")]
+    return names.index(since), others
+
+
+def _count_from(values: list[Any], first: int, others: list[int]) -> None:
+    since = values[first]
+    if since is not None:
+        for index in others:
+            if values[index] is not None:
+                values[index] -= since
+
+
+def _count_from_no_more(values: list[Any], first: int, others: list[int]) -> None:
+    """Rows of an older Raydeck have whole moments."""
+    since = values[first]
+    if since is not None:
+        for index in others:
+            if values[index] is not None and values[index] < _MOMENTS_FROM:
+                values[index] += since
 
 
 def _default(f: dataclasses.Field[Any]) -> tuple[Any, ...]:

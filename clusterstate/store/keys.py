@@ -12,6 +12,8 @@ QUEUES = "rd:rq"
 """Before all keys of RQ, so that it shares a database with others, and with another program's RQ."""
 CHANGES_MAXLEN = 20_000
 """Entries kept in a session's change stream; an index that is further behind is rebuilt."""
+CHANGED_IDS_KEPT = 300_000
+"""Ids in the newest entries of one writer that are kept, 9 MB: of big entries there are fewer."""
 SAMPLES_MAXLEN = 120_000
 """Entries kept in a session's samples stream: 300 nodes, one each 5 s, half an hour."""
 ENDED_SESSION_EXPIRES_S = 3600

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from clusterstate.model import OTHER_NAMES
 from clusterstate.task_states import SEGMENTS, segment_of
@@ -38,8 +38,7 @@ _PENDING = (_PLACES["waiting_for_scheduling"], _PLACES["waiting_for_dependencies
 _MOST = 2**20 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A group, by what makes it one."""
 
     parent: Node
@@ -52,6 +51,7 @@ class Place:
         return group_key(self.parent, self.kind, self.name)
 
 
+@lru_cache(65_536)
 def group_key(parent: Node, kind: str, name: str | None) -> int:
     """63 bits that stand for a group: the same in every copy of one index file."""
     text = repr((parent, kind, name)).encode("utf-8", "surrogatepass")
@@ -120,12 +120,14 @@ class _Tree:
         self._deltas: dict[int, Counts] = {}
         self._parents: dict[int, Node | None] = {}  # of groups; None: there is no such group
         self._groups: dict[Node, int | None] = {}  # of nodes that are there
+        self._members: dict[int, tuple[int, Any]] = {}  # group -> how many more, one of them
         self._unplaced: list[bytes] = []  # nodes whose own row may be there
 
     def take(self, before: Row | None, after: Row) -> None:
         """One row."""
-        old = None if before is None else self.admitted(_place_of(before))
-        new = self.admitted(_place_of(after))
+        was, is_now = None if before is None else _place_of(before), _place_of(after)
+        old = None if was is None else self.admitted(was)
+        new = old if old is not None and was == is_now else self.admitted(is_now)
         first = after["attempt_number"] == 0
         if old is not None and before is not None and (old != new or before["state"] != after["state"]):
             self.add(old, _one(before["state"], -1), -int(first and old != new), None)
@@ -149,8 +151,12 @@ class _Tree:
         known = self._deltas.setdefault(key, [0] * len(COUNTED))
         for at, count in enumerate(counts):
             known[at] += count
+        self._add_members(key, members, member)
+
+    def _add_members(self, key: int, members: int, member: Any) -> None:
         if members:
-            self._db.execute(MORE_MEMBERS, (members, member, key))
+            before, one = self._members.get(key, (0, None))
+            self._members[key] = before + members, one if one is not None else member
 
     def admitted(self, place: Place) -> Place:
         """The place itself, or that of all further names below a node that has too many."""
@@ -163,6 +169,7 @@ class _Tree:
     def write(self) -> None:
         """Adds every change to its group and to all that is above."""
         self._place_nodes()
+        self._db.executemany(MORE_MEMBERS, [(*more, key) for key, more in self._members.items()])
         groups: list[tuple[Any, ...]] = []
         nodes: list[tuple[Any, ...]] = []
         for key in self._in_order():
@@ -224,8 +231,9 @@ class _Tree:
                     known[at] += sign * count
         self._db.execute("UPDATE lineage_nodes SET group_key = ? WHERE node = ?", (new, node))
         if place.kind == ACTOR:
-            self._db.execute(MORE_MEMBERS, (-1, None, old))
-            self._db.execute(MORE_MEMBERS, (1, node, new))
+            if old is not None:
+                self._add_members(old, -1, None)
+            self._add_members(new, 1, node)
         self._groups[node] = new
 
     def _is_above(self, node: Node, below: Node) -> bool:

@@ -28,10 +28,10 @@ WHOLE_SNAPSHOT = (NODES.name, ACTORS.name, JOBS.name)
 """Once these are confirmed, what is in Redis is a whole picture."""
 ENTRIES_AT_ONCE = 500
 IDS_AT_ONCE = 1000
-IN_BULK_FROM = 5000
-"""Changed rows at once from which a new index is filled faster than this one is brought up to date: a first snapshot, say."""
-IN_BULK_SHARE = 0.3
-"""And they must be this share of all rows."""
+IN_BULK_FROM = 20_000
+"""Changed rows at once from which a new index is filled faster than this one is brought up to date, if they are more than it has."""
+SHOWN_AT_ONCE = 5000
+"""A new index of fewer rows does not wait until the collector has written all there is."""
 IN_FIRST_SNAPSHOT = 1000
 """The same while the collector has not written all there is: more is coming."""
 NOTHING_MORE_S = 5.0
@@ -87,7 +87,7 @@ class Projection:
             return  # half a snapshot must not replace a whole picture
         self._begin_new(epoch.hex())
         self._belongs = True
-        if self._new is not None and self._new.rows < IN_BULK_FROM:
+        if self._new is not None and self._new.rows < SHOWN_AT_ONCE:
             self._show_new()
 
     def apply(self, changes: StreamEntries, samples: StreamEntries, now: float) -> bool:
@@ -122,7 +122,7 @@ class Projection:
         if not self._belongs:
             return
         if self._new is not None:
-            if self._new.rows >= IN_BULK_FROM and not is_whole(moments) and self._new.idle_s() < NOTHING_MORE_S:
+            if self._new.rows >= SHOWN_AT_ONCE and not is_whole(moments) and self._new.idle_s() < NOTHING_MORE_S:
                 return
             self._show_new()
         if moments and moments != self._fresh:
@@ -235,7 +235,7 @@ class Projection:
         """Whether a new index takes in so many changed rows sooner than this one: it takes in all others as well."""
         if not is_whole(self._fresh):
             return rows > IN_FIRST_SNAPSHOT
-        return rows > IN_BULK_FROM and rows > self._index.large_rows() * IN_BULK_SHARE
+        return rows > IN_BULK_FROM and rows > self._index.large_rows()
 
     def _apply(self, updated: Fields, forgotten: Fields, changes: StreamEntries, samples: StreamEntries, now: float) -> None:
         index = self._index if self._new is None else self._new.index

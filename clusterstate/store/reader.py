@@ -28,6 +28,7 @@ from clusterstate.resources import (
     Resource,
 )
 from clusterstate.store import scanning, selecting
+from clusterstate.store.derived import counts_table
 from clusterstate.store.durations import Durations, durations
 from clusterstate.store.history import cluster_points, node_points
 from clusterstate.store.lineage_reading import Lineage
@@ -53,6 +54,10 @@ CONFIRMED = frozenset(resource.name for resource in RESOURCES) - {
 """Resources with a freshness of their own."""
 SELDOM = 1.5
 """Tasks that are polled are stale after so many intervals more than others: a big list is asked for each few minutes."""
+LOOKED_AT = 10_000
+"""Rows that are counted one by one to learn by which of several values they are found soonest."""
+COUNTS_MAY_TAKE = 0.6
+"""Deadlines."""
 ROWS_MAY_TAKE = 8.0
 """Deadlines that the rows themselves may take: without a count a page is still a page, without rows it is none."""
 
@@ -219,7 +224,7 @@ class SessionReader:
     def counts(self, view: View, column: str, conditions: Sequence[Condition | AnyOf] = (), limit: int = COUNTED_VALUES) -> dict[Any, int]:
         """Values of a column → number of rows, most first."""
         kept = selecting.stored_column(view, column)
-        found = self._asked(selecting.group_statement(view, column, tuple(conditions), limit))
+        found = self._asked(selecting.group_statement(view, column, tuple(conditions), limit, self._found_by(view, conditions)))
         return {value if kept is None else decode_value(kept, value): number for value, number in found}
 
     def task_states(self, job_id: str | None = None) -> dict[str, int]:
@@ -257,7 +262,7 @@ class SessionReader:
 
     def count(self, view: View, conditions: Sequence[Condition | AnyOf] = ()) -> int:
         """How many rows. Raises DeadlinePassed."""
-        return int(self._asked(selecting.count_statement(view, tuple(conditions)))[0][0])
+        return int(self._asked(selecting.count_statement(view, tuple(conditions), self._found_by(view, conditions)))[0][0])
 
     def page(self, view: View, selection: Selection, now: float) -> Page:
         """One page of rows with honest counts."""
@@ -274,11 +279,11 @@ class SessionReader:
         matching = total
         if selection.where:
             matching, exact = self._matching(view, selection)
-        few_match = exact and self._few_match(view, selection, matching, total)
+        plan = self._plan(view, selection, matching if exact else None, total)
         given_up = self.given_up(view.base)
         is_cut = True
         while is_cut:
-            rows = [] if few_match and not matching else self._rows(view, selection, now_ms, few_match=few_match, most=most)
+            rows = [] if exact and not matching else self._rows(view, selection, now_ms, plan, most)
             more = len(rows) > selection.limit
             is_cut = not more and most is not None and sum(map(characters, rows)) >= most
             part = _page(view, selection, rows[: selection.limit], now_ms, more=more or is_cut)
@@ -302,14 +307,12 @@ class SessionReader:
         deadline = self._deadline(OLD_POINTS_MAY_TAKE if until == now else ROWS_MAY_TAKE)
         return history_of(cluster_points(self.path, steps, step_s, deadline), step_s, steps)
 
-    def _rows(self, view: View, selection: Selection, now_ms: int, *, few_match: bool, most: int | None = None) -> list[tuple[Any, ...]]:
+    def _rows(self, view: View, selection: Selection, now_ms: int, plan: selecting.Plan, most: int | None) -> list[tuple[Any, ...]]:
         """Up to one row more than the limit, to know whether there is a next page, or those that reach `most` characters."""
         rows: list[tuple[Any, ...]] = []
         wanted = selection.limit + 1
         for number, segment in enumerate(selecting.segments(view, selection)):
-            statement = selecting.rows_statement(
-                view, selection, segment, from_cursor=number == 0, limit=wanted - len(rows), few_match=few_match
-            )
+            statement = selecting.rows_statement(view, selection, segment, from_cursor=number == 0, limit=wanted - len(rows), plan=plan)
             found = ask(self.path, self._sql(statement.sql, now_ms), statement.values, self._deadline(ROWS_MAY_TAKE), most)
             rows += found
             if most is not None:
@@ -338,11 +341,25 @@ class SessionReader:
                 return sum(counts.values()), True
         return self._counted(view, conditions)
 
-    @staticmethod
-    def _few_match(view: View, selection: Selection, matching: int, total: int) -> bool:
-        """Whether sorting what matches is cheaper than going through all rows in order until a page is full."""
-        conditions = (*selection.always, *selection.where)
-        return selecting.can_find_few(view, conditions) and matching * matching < selection.limit * total
+    def _plan(self, view: View, selection: Selection, matching: int | None, total: int) -> selecting.Plan:
+        """How the rows are found soonest. `matching`: None where it is not known.
+
+        What matches is sorted where that is cheaper than going through all rows in order until a page is full.
+        """
+        is_few = matching is not None and matching * matching < selection.limit * total
+        by = self._found_by(view, (*selection.always, *selection.where))
+        return selecting.Plan(few_match=is_few and selecting.can_find_few(view, selection), by=by)
+
+    def _found_by(self, view: View, conditions: Sequence[Condition | AnyOf]) -> Condition | AnyOf | None:
+        """Of several conditions for which an index finds the rows, that with the fewest."""
+        found = selecting.finders(view, tuple(conditions))
+        return min(found, key=lambda condition: self._at_most(view, condition)) if len(found) > 1 else None
+
+    def _at_most(self, view: View, condition: Condition | AnyOf) -> int:
+        """How many rows a condition holds for, as far as that is quick to say."""
+        if counts_table(view.base, set(selecting.columns_of(condition))) is None:
+            return len(self._asked(selecting.some_statement(view, condition, LOOKED_AT)))
+        return self._counted(view, (condition,))[0]
 
     def _numbers(self) -> tuple[int, dict[str, int]]:
         """Which file it is, the version of each resource, and under COMMITS how often anything was written at all."""
@@ -378,7 +395,15 @@ class SessionReader:
     def _asked(self, statement: selecting.Statement) -> list[tuple[Any, ...]]:
         """The answer, kept as long as the version of what it is made from."""
         key = (str(self.path), self._version_now(statement.resources), statement)
-        return _cached(key, lambda: ask(self.path, self._sql(statement.sql, 0), statement.values, self._deadline()))
+        if key in _too_dear:
+            raise DeadlinePassed
+        try:
+            return _cached(key, lambda: ask(self.path, self._sql(statement.sql, 0), statement.values, self._deadline(COUNTS_MAY_TAKE)))
+        except DeadlinePassed:
+            _too_dear[key] = None
+            while len(_too_dear) > COUNTS_KEPT:
+                _too_dear.pop(next(iter(_too_dear)), None)
+            raise
 
     def _version_now(self, names: tuple[str, ...]) -> str:
         """As it was when this reader was first asked for it: one is made for each request."""
@@ -397,6 +422,8 @@ class SessionReader:
 _heard: dict[Path, tuple[tuple[int, int | None], Heard]] = {}
 _counts: dict[Any, list[tuple[Any, ...]]] = {}
 _counts_lock = threading.Lock()
+_too_dear: dict[Any, None] = {}
+"""What was given up: a page asks for some counts twice."""
 
 
 def _cached(key: Any, compute: Any) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from clusterstate.resources import Resource
 from clusterstate.store import derived
 from clusterstate.store.derived import Change
+from clusterstate.store.encoding import pack_id, unpack_id
 from clusterstate.store.schema import Column, columns_of, key_of, row_place, sort_of
 
 AT_ONCE = 1000
@@ -28,14 +29,15 @@ class Words:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._known: dict[str, int] = {}
+        self._known: dict[str | bytes, int] = {}
 
-    def number(self, word: str) -> int:
-        """That of this word, a new one if it has none."""
+    def number(self, word: str | bytes) -> int:
+        """That of this word, or of the id that these bytes are; a new one if it has none."""
         found = self._known.get(word)
         if found is None:
-            self._db.execute("INSERT OR IGNORE INTO words(word) VALUES(?)", (word,))
-            found = int(self._db.execute("SELECT n FROM words WHERE word = ?", (word,)).fetchone()[0])
+            text = unpack_id(word)
+            self._db.execute("INSERT OR IGNORE INTO words(word) VALUES(?)", (text,))
+            found = int(self._db.execute("SELECT n FROM words WHERE word = ?", (text,)).fetchone()[0])
             if len(self._known) >= WORDS_KEPT:
                 self._known.clear()
             self._known[word] = found
@@ -58,7 +60,7 @@ class RowWriter:
         self._names = tuple(column.name for column in self._columns)
         self._reads = [(name, self._names.index(name)) for name in derived.reads(resource)]
         self._sequence = None if resource.sequence is None else self._names.index(resource.sequence)
-        self._special = [(place, column) for place, column in enumerate(self._columns) if column.decode is not bool and not column.is_plain]
+        self._keeps = [(place, keep) for place, column in enumerate(self._columns) if (keep := self._how(column)) is not None]
         marks = ", ".join("?" * (len(self._names) + 1))
         self._insert = f"INSERT OR REPLACE INTO {resource.name}(row_hash, {', '.join(self._names)}) VALUES({marks})"
         self._select = f"SELECT {', '.join(self._names)} FROM {resource.name} WHERE row_hash = ?"  # noqa: S608 - declared names
@@ -73,7 +75,7 @@ class RowWriter:
             self.derives = True
 
     def put(self, rows: Iterable[tuple[str, list[Any]]]) -> int:
-        """Inserts or updates (id, values in field order) pairs; returns how many there were."""
+        """Inserts or updates (id, values in field order) pairs; ids in the values as text or as bytes. Returns how many there were."""
         if not self.derives and derived.is_wanted(self._resource):
             return self._db.executemany(self._insert, (self._bound(*row) for row in rows)).rowcount
         total = 0
@@ -140,13 +142,18 @@ class RowWriter:
         """As bound in a statement: the key, then the values as the columns keep them."""
         sequence = None if self._sequence is None else values[self._sequence]
         bound = [key_of(row_id, sequence), *values]
-        for place, column in self._special:
+        for place, keep in self._keeps:
             value = values[place]
             if value is not None:
-                bound[place + 1] = self._stored(column, value)
+                bound[place + 1] = keep(value)
         return bound
 
-    def _stored(self, column: Column, value: Any) -> Any:
+    def _how(self, column: Column) -> Callable[[Any], Any] | None:
+        """How a column keeps a value; None: as it comes."""
         if column.is_interned:
-            return self._words.number(value)
-        return column.pack(value) if column.is_packed else _json_encode(value).decode()
+            return self._words.number
+        if column.is_packed:
+            return pack_id
+        if column.is_plain:
+            return unpack_id if column.name.endswith("_id") else None
+        return lambda value: _json_encode(value).decode()

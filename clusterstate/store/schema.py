@@ -23,7 +23,7 @@ from clusterstate.resources import RESOURCES, Resource
 from clusterstate.store import derived
 from clusterstate.store.encoding import pack_id, unpack_id
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Counts up when a table changes shape. `upgrade` writes an older file anew."""
 SCALARS = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 
@@ -49,11 +49,6 @@ class Column:
     def is_plain(self) -> bool:
         """Whether it is kept as the model has it."""
         return self.decode in (None, bool) and not self.is_interned
-
-    @staticmethod
-    def pack(value: Any) -> Any:
-        """As a packed column keeps it."""
-        return pack_id(value)
 
     def sql(self, table: str) -> str:
         """An expression for what `decode` takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -64,6 +65,8 @@ class SessionWriter:
         self._lease = lease
         self._epoch: bytes | None = None
         self._tick: int | None = None
+        self._announced: deque[int] = deque(maxlen=keys.CHANGES_MAXLEN)  # ids in each of the newest entries of the change stream
+        self._announced_ids = 0
 
     def begin(self, metadata: ClusterMetadata) -> None:
         """Makes this the cluster's current session. After a loss of data, starts a new epoch."""
@@ -313,7 +316,21 @@ class SessionWriter:
 
     def _announce(self, pipe: Any, resource: Resource, updated: Sequence[bytes] = (), forgotten: Sequence[bytes] = ()) -> None:
         entry = {b"r": resource.name, b"u": msgspec.msgpack.encode(list(updated)), b"d": msgspec.msgpack.encode(list(forgotten))}
-        pipe.xadd(keys.changes(self.cluster, self.session), entry, maxlen=keys.CHANGES_MAXLEN, approximate=True)
+        pipe.xadd(
+            keys.changes(self.cluster, self.session), entry, maxlen=self._entries_kept(len(updated) + len(forgotten)), approximate=True
+        )
+
+    def _entries_kept(self, ids: int) -> int:
+        """How many entries the change stream keeps once this one with so many ids is in. Those of others count as small."""
+        if len(self._announced) == self._announced.maxlen:
+            self._announced_ids -= self._announced.popleft()
+        self._announced.append(ids)
+        self._announced_ids += ids
+        if self._announced_ids <= keys.CHANGED_IDS_KEPT:
+            return keys.CHANGES_MAXLEN
+        while self._announced_ids > keys.CHANGED_IDS_KEPT and len(self._announced) > 1:
+            self._announced_ids -= self._announced.popleft()
+        return len(self._announced)
 
     def _commit(self, fill: Callable[[Any], None]) -> list[Any]:
         """Runs what `fill` queues as one transaction, only while the lease is this writer's.

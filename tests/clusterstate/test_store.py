@@ -7,13 +7,15 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from clusterstate import model
 from clusterstate.query import Condition, Selection, View
-from clusterstate.resources import ACTORS, BY_NAME, COLLECTOR, JOBS, METADATA, NODES, RESOURCES
+from clusterstate.resources import ACTORS, BY_NAME, COLLECTOR, JOBS, METADATA, NODES, RESOURCES, TASKS
 from clusterstate.store import keys, leases
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.fleet_index import is_sealed
@@ -38,6 +40,25 @@ def test_any_text_survives_the_way_to_redis_and_back(text: str) -> None:
 def test_rows_written_before_a_field_was_added_are_read_with_its_default() -> None:
     blob = codec(model.Bundle).encode(model.Bundle(3))
     assert codec(dataclasses.make_dataclass("Longer", [*_fields(model.Bundle), ("new", int, 7)])).decode(blob).new == 7
+
+
+def test_moments_of_a_task_are_stored_as_times_from_its_creation_and_older_rows_are_read_as_they_were() -> None:
+    rows = codec(model.Task)
+    created = 1_795_414_457_659
+    task = model.Task(
+        "ab" * 24,
+        worker_pid=7,
+        creation_time_ms=created,
+        start_time_ms=created - 3,
+        end_time_ms=created + 80_000,
+        debugger_changed_ms=created,
+    )
+    assert rows.decode(rows.encode(task)) == task
+    assert len(rows.encode(task)) < len(rows.encode(dataclasses.replace(task, creation_time_ms=None)))
+    older = msgspec.msgpack.encode([getattr(task, f.name) for f in dataclasses.fields(task)])
+    assert rows.decode(older) == task
+    unknown = dataclasses.replace(task, creation_time_ms=None)
+    assert rows.decode(rows.encode(unknown)) == unknown
 
 
 def _fields(row_class: type) -> list[tuple[str, object, object]]:
@@ -80,6 +101,20 @@ def test_replace_forgets_what_is_not_there_any_more_but_only_within_its_bounds(c
     cluster.writer.replace(BY_NAME["processes"], [], 1.0, within=lambda row: row.node_id == mine.node_id)
     cluster.refresh()
     assert cluster.reader.all(BY_NAME["processes"]) == [other]
+
+
+def test_of_big_entries_the_change_stream_keeps_fewer(
+    cluster: BuiltCluster, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "CHANGED_IDS_KEPT", 2_000)
+    for number in range(12):
+        cluster.writer.record(TASKS, [model.Task(f"{number:024x}{row:024x}") for row in range(400)], 1.0)
+    for number in range(300):  # small ones are all kept
+        cluster.writer.record(TASKS, [model.Task(f"{number:024x}{'f' * 24}")], 1.0)
+    entries: Any = redis_client.xrange(keys.changes(cluster.writer.cluster, cluster.writer.session))
+    sizes = [len(msgspec.msgpack.decode(fields[b"u"])) for _, fields in entries]
+    assert sizes.count(1) >= 300
+    assert sum(sizes) <= 2_000
 
 
 def test_the_oldest_dead_actors_are_given_up_first_and_counted(cluster: BuiltCluster) -> None:

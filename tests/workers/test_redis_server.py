@@ -93,7 +93,7 @@ def test_only_its_owner_can_reach_the_server(own: Settings, start: Start) -> Non
 def test_nothing_is_evicted_and_every_write_is_on_disk_within_a_second(own: Settings, start: Start) -> None:
     start()
     with connect(own) as client:
-        asked = client.config_get("maxmemory-policy", "appendonly", "appendfsync", "save", "aof-load-truncated")
+        asked = client.config_get("maxmemory-policy", "appendonly", "appendfsync", "save", "aof-load-truncated", "hash-max-listpack-value")
 
     assert asked == {
         "maxmemory-policy": "noeviction",
@@ -101,6 +101,7 @@ def test_nothing_is_evicted_and_every_write_is_on_disk_within_a_second(own: Sett
         "appendfsync": "everysec",
         "save": "",
         "aof-load-truncated": "yes",
+        "hash-max-listpack-value": "1024",
     }
 
 

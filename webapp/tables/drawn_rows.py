@@ -20,8 +20,8 @@ from webapp.tables.drawing import ColumnView
 
 MAX_CHARACTERS = 8_000_000
 """Of all rows kept: 4,000 of 2 kB."""
-RUNNING = "uptime"
-"""The kind of cell that the browser lets tick from absolute times: in a fragment its text is written anew before it is seen."""
+RUNNING = frozenset({"uptime", "task_duration"})
+"""The kinds of cell that the browser lets tick from absolute times: in a fragment their text is written anew before it is seen."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -78,4 +78,4 @@ def _seen_as(columns: Sequence[Column | ColumnView]) -> list[Any]:
 
 def _running(columns: Sequence[Column | ColumnView]) -> dict[str, None]:
     """Values of a running row that need not be compared."""
-    return {column.key: None for column in columns if column.cell == RUNNING} if headers_of(request).is_partial else {}
+    return {column.key: None for column in columns if column.cell in RUNNING} if headers_of(request).is_partial else {}
