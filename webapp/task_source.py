@@ -18,7 +18,7 @@ class Source:
     interval_s: float | None
     recorded: int  # attempts of which anything is or was known here, with those given up
     total: int  # attempts that there were, as far as anybody counts: at least `recorded`
-    dropped: int  # attempts of which Ray itself lost something, by the GCS's count
+    dropped: int  # attempts that Ray itself lost, by the GCS's count; where they are pushed, only those that are not recorded
     pushed: model.PushReport | None
 
 
@@ -28,11 +28,13 @@ def source_of(reader: SessionReader, job_id: str | None = None) -> Source:
     found = next((one for one in report.sources if one.resource == TASKS.name), None) if report else None
     states = reader.task_states(job_id)
     total = sum(states.values())
+    recorded = total - states.get(NOT_RECORDED, 0)
+    pushed, dropped = report.pushed if report else None, reader.reported_tasks(job_id)[1]
     return Source(
         word=found.source if found else None,
         interval_s=found.interval_s if found else None,
-        recorded=total - states.get(NOT_RECORDED, 0),
+        recorded=recorded,
         total=total,
-        dropped=reader.reported_tasks(job_id)[1],
-        pushed=report.pushed if report else None,
+        dropped=min(dropped, total - recorded) if pushed is not None and pushed.events else dropped,
+        pushed=pushed,
     )

@@ -72,7 +72,7 @@ class CollectorReport:
     jobs_evicted: int = 0
     workers_evicted: int = 0
     tasks_evicted: int = 0
-    tasks_dropped: int = 0  # attempts of which Ray itself lost something
+    tasks_dropped: int = 0  # attempts that Ray itself lost, or lost something of, and that nobody pushed
     pushed: PushReport | None = None  # None: nothing was
 
 

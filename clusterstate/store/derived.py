@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from operator import itemgetter
 from typing import Any
 
 from clusterstate.resources import Resource
@@ -105,11 +106,15 @@ def follow(db: sqlite3.Connection, resource: Resource, changes: Iterable[Change]
 
 def _count(db: sqlite3.Connection, table: str, counted: tuple[str, ...], changes: list[Change]) -> None:
     deltas: Counter[tuple[Any, ...]] = Counter()
+    counted_of = itemgetter(*counted) if len(counted) > 1 else lambda row: (row[counted[0]],)
     for _, before, after in changes:
-        if before is not None:
-            deltas[tuple(before[name] for name in counted)] -= 1
-        if after is not None:
-            deltas[tuple(after[name] for name in counted)] += 1
+        old = None if before is None else counted_of(before)
+        new = None if after is None else counted_of(after)
+        if old != new:
+            if old is not None:
+                deltas[old] -= 1
+            if new is not None:
+                deltas[new] += 1
     same = " AND ".join(f"{name} IS ?" for name in counted)
     marks = ", ".join("?" * (len(counted) + 1))
     for values, delta in deltas.items():

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -42,12 +43,15 @@ def codec(row_class: Any) -> Codec:
         struct_fields.append((f.name, kind, *_default(f)))
     struct = msgspec.defstruct(row_class.__name__ + "Row", struct_fields, array_like=True, gc=False)
     first, others = _moments(row_class, names)
+    values_of = attrgetter(*names)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(struct)
 
     def encode(row: Any) -> bytes:
-        values = [getattr(row, name) for name in names]
+        values = list(values_of(row)) if len(names) > 1 else [values_of(row)]
         for index in packed:
-            values[index] = pack_id(values[index])
+            value = values[index]
+            if value is not None:
+                values[index] = _pack_often(value) if index else pack_id(value)  # the first is the row's own: it hardly comes again
         if others:
             _count_from(values, first, others)
         return encoder.encode(values)
@@ -72,6 +76,9 @@ def pack_id(value: Any) -> Any:
     if isinstance(value, str) and _HEX.match(value):
         return bytes.fromhex(value)
     return value
+
+
+_pack_often = lru_cache(16_384, typed=True)(pack_id)
 
 
 def unpack_id(value: Any) -> Any:

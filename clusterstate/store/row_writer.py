@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import compress, islice
+from operator import ne
 from typing import Any
 
 import msgspec
@@ -56,6 +57,7 @@ class RowWriter:
         self._db = db
         self._resource = resource
         self._words = words
+        self._last: int | None = None  # the greatest key among rows in sequence, once it was looked up
         self._columns = columns_of(resource)
         self._names = tuple(column.name for column in self._columns)
         self._reads = [(name, self._names.index(name)) for name in derived.reads(resource)]
@@ -99,13 +101,16 @@ class RowWriter:
             self._db.executemany(f"DELETE FROM {self._resource.name} WHERE row_hash = ?", [(key,) for key in keys])  # noqa: S608 - declared names
 
     def _put(self, rows: dict[int, tuple[Any, ...]]) -> list[Change]:
-        before = self._before(rows)
+        before = self._before([key for key in rows if not self._is_beyond(key)])
         new = [(key, *values) for key, values in rows.items() if key not in before]
         self._db.executemany(self._insert, new)
+        if new and self._last is not None:
+            self._last = max(self._last, *(row[0] for row in new))
         updates: dict[tuple[int, ...], list[tuple[Any, ...]]] = {}
+        every_place = range(len(self._names))
         for key, old in before.items():
             values = rows[key]
-            places = tuple(place for place, value in enumerate(values) if value != old[place])
+            places = tuple(compress(every_place, map(ne, values, old)))
             if places:
                 updates.setdefault(places, []).append((*(values[place] for place in places), key))
         for places, bound in updates.items():  # SQLite writes the entries of an index whenever its column is set at all
@@ -117,6 +122,14 @@ class RowWriter:
             if told_before != told:
                 changes.append((key, told_before, told))
         return changes
+
+    def _is_beyond(self, key: int) -> bool:
+        """Whether no row can have this key: numbers in sequence only go up."""
+        if self._sequence is None:
+            return False
+        if self._last is None:
+            self._last = int(self._db.execute(f"SELECT coalesce(max(row_hash), 0) FROM {self._resource.name}").fetchone()[0])  # noqa: S608 - a declared name
+        return key > self._last
 
     def _before(self, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
         ask, found = self._db.execute, {}

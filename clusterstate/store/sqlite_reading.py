@@ -32,11 +32,17 @@ class IndexMissing(Exception):
 
 
 def inode_of(path: Path) -> int:
-    """Which file is at `path` now. A moment without one, while a new index takes an old one's place, is waited for."""
+    """Which file is at `path` now, or was, if this thread still has it open: what was deleted answers until another takes its place.
+
+    A moment without one, while a new index takes an old one's place, is waited for. Raises IndexMissing.
+    """
     for _ in range(SWAP_LOOKS):
         try:
             return path.stat().st_ino
         except FileNotFoundError:
+            opened = _opened.get(threading.get_native_id())
+            if opened is not None and path in opened:
+                return opened[path][0]
             if not path.with_suffix(".new").exists():
                 break
             time.sleep(SWAP_LOOK_S)

@@ -7,6 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from clusterstate.resources import ACTORS, JOBS, METADATA, NODES, TASKS, WORKERS
 from clusterstate.store import keys
 from clusterstate.store.encoding import codec, field_to_id, id_to_field
 from clusterstate.store.leases import Lease
+from clusterstate.store.recent import Recent
 from clusterstate.store.row_ids import SINGLE_ROW_ID, row_id
 from clusterstate.store.stored_rows import by_bucket, count_rows, read_all, read_rows, session_keys
 from clusterstate.task_states import has_ended
@@ -65,6 +67,7 @@ class SessionWriter:
         self._lease = lease
         self._epoch: bytes | None = None
         self._tick: int | None = None
+        self._recent: dict[str, Recent] = {}  # of the resources that are joined
         self._announced: deque[int] = deque(maxlen=keys.CHANGES_MAXLEN)  # ids in each of the newest entries of the change stream
         self._announced_ids = 0
 
@@ -84,6 +87,7 @@ class SessionWriter:
 
         self._commit(claim)
         self._epoch, self._tick = epoch, None
+        self._recent.clear()
         self.record(METADATA, [metadata], now=0)
 
     def end(self, now: float, reason: str) -> None:
@@ -127,20 +131,27 @@ class SessionWriter:
             changed += self._write_changed(resource, blobs, before, by_id, given_up)
         return changed
 
-    def join(self, resource: Resource, updates: Mapping[str, T], how: Callable[[Any | None, T], Any]) -> int:
+    def join(
+        self, resource: Resource, updates: Mapping[str, T], how: Callable[[Any | None, T], Any], is_new: Callable[[str], bool] | None = None
+    ) -> int:
         """Keeps, under each id, what `how` makes of the row that is kept (None: there is none) and its update.
 
-        Returns how many rows differ from what was stored.
+        `is_new`: whether no row is kept for certain. Nobody else may write rows of this resource. Returns how many rows differ
+        from what was stored.
         """
+        recent = self._recent.setdefault(resource.name, Recent())
         decode, encode = codec(resource.row).decode, codec(resource.row).encode
         given_up = self._given_up_until(resource)
         changed = 0
         iterator = iter(updates.items())
-        while chunk := {id_to_field(item): update for item, update in islice(iterator, BATCH)}:
-            before = self._stored(resource, list(chunk))
-            rows = {name: how(decode(before[name]) if name in before else None, update) for name, update in chunk.items()}
+        while some := list(islice(iterator, BATCH)):
+            chunk = {id_to_field(item): update for item, update in some}
+            told = {name: known for name in chunk if (known := recent.get(name)) is not None}
+            asked = [name for (item, _), name in zip(some, chunk, strict=True) if name not in told and not (is_new and is_new(item))]
+            told |= {name: (blob, decode(blob)) for name, blob in self._stored(resource, asked).items()}
+            rows = {name: how(told[name][1] if name in told else None, update) for name, update in chunk.items()}
             blobs = {name: encode(row) for name, row in rows.items()}
-            changed += self._write_changed(resource, blobs, before, rows, given_up)
+            changed += self._write_changed(resource, blobs, {name: blob for name, (blob, _) in told.items()}, rows, given_up, told)
         return changed
 
     def forget(self, resource: Resource, ids: Iterable[str], now: float) -> int:
@@ -236,6 +247,8 @@ class SessionWriter:
         return self.evicted(resource)
 
     def _remove(self, resource: Resource, names: list[bytes]) -> int:
+        self._forget(resource, names)
+
         def remove(pipe: Any) -> None:
             for bucket, some in by_bucket(resource, names).items():
                 pipe.hdel(self._rows_key(resource, bucket), *some)
@@ -252,6 +265,8 @@ class SessionWriter:
     def _evict(
         self, resource: Resource, listed: int, names: list[bytes], until: int, instead: tuple[Resource, Sequence[Any]] | None
     ) -> None:
+        self._forget(resource, names)
+
         def evict(pipe: Any) -> None:
             if instead is not None:
                 self._put(pipe, *instead)
@@ -265,12 +280,24 @@ class SessionWriter:
 
         self._commit(evict)
 
+    def _forget(self, resource: Resource, names: Iterable[bytes]) -> None:
+        if resource.name in self._recent:
+            self._recent[resource.name].drop(names)
+
     def _stored(self, resource: Resource, names: list[bytes]) -> dict[bytes, bytes]:
+        if not names:
+            return {}
         stored = read_rows(self._redis, self.cluster, self.session, resource, names)
         return {name: blob for name, blob in zip(names, stored, strict=True) if blob is not None}
 
     def _write_changed(
-        self, resource: Resource, blobs: dict[bytes, bytes], before: dict[bytes, bytes], by_id: dict[bytes, Any], given_up: int
+        self,
+        resource: Resource,
+        blobs: dict[bytes, bytes],
+        before: dict[bytes, bytes],
+        by_id: dict[bytes, Any],
+        given_up: int,
+        told: Mapping[bytes, tuple[bytes, Any]] = MappingProxyType({}),
     ) -> int:
         changed = [
             name
@@ -279,7 +306,7 @@ class SessionWriter:
         ]
         if not changed:
             return 0
-        died = self._newly_dead(resource, changed, before, by_id)
+        died = self._newly_dead(resource, changed, before, by_id, told)
 
         def write(pipe: Any) -> None:
             for bucket, some in by_bucket(resource, changed).items():
@@ -289,6 +316,9 @@ class SessionWriter:
             self._announce(pipe, resource, updated=changed)
 
         self._commit(write)
+        if resource.name in self._recent:
+            for name in changed:
+                self._recent[resource.name].put(name, blobs[name], by_id[name])
         return len(changed)
 
     def _put(self, pipe: Any, resource: Resource, rows: Sequence[Any]) -> None:
@@ -298,13 +328,20 @@ class SessionWriter:
             pipe.hset(self._rows_key(resource, bucket), mapping={name: blobs[name] for name in some})
         self._announce(pipe, resource, updated=list(blobs))
 
-    def _newly_dead(self, resource: Resource, changed: list[bytes], before: dict[bytes, bytes], by_id: dict[bytes, Any]) -> list[bytes]:
+    def _newly_dead(
+        self,
+        resource: Resource,
+        changed: list[bytes],
+        before: dict[bytes, bytes],
+        by_id: dict[bytes, Any],
+        told: Mapping[bytes, tuple[bytes, Any]],
+    ) -> list[bytes]:
         is_dead = DEAD.get(resource.name)
         if is_dead is None:
             return []
         decode = codec(resource.row).decode
         dead = [name for name in changed if is_dead(by_id[name])]
-        return [name for name in dead if name not in before or not is_dead(decode(before[name]))]
+        return [name for name in dead if name not in before or not is_dead(told[name][1] if name in told else decode(before[name]))]
 
     def _items(self, resource: Resource) -> Iterator[tuple[str, Any]]:
         decode = codec(resource.row).decode

@@ -196,3 +196,14 @@ def test_a_file_from_before_rows_were_compact_is_written_anew_with_all_that_it_h
         )
         assert db.execute("SELECT at FROM fresh WHERE name = 'tasks'").fetchone() == (12.5,)
         assert db.execute("SELECT at, node_id FROM samples").fetchall() == [(1.0, "aa")]
+
+
+def test_a_deleted_index_answers_until_another_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    reader = fill(path, [task(1)])
+    assert len(ids(reader)) == 1
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert len(ids(SessionReader(path, "demo", "session"))) == 1
+
+    assert len(ids(fill(path, [task(1), task(2)]))) == 2

@@ -415,3 +415,23 @@ def test_other_rows_are_written_between_the_parts_of_a_huge_body(
 
     assert max(taken) == 2
     assert sum(taken) == 8
+
+
+def test_what_the_gcs_gives_up_of_pushed_tasks_is_lost_to_nobody(
+    ray: SimulatedRay, redis_client: redis.Redis, settings: Settings, spool: Spooling
+) -> None:
+    job = ray.job_ids()[0]
+    ids = [ray.add_task(state="FINISHED", job_id=job) for _ in range(3)]
+    with collecting(redis_client, settings, ray.address) as seen:
+        eventually(lambda: seen.session is not None)
+        spool.put(*told_of(ray, ids[:1]))
+        eventually(lambda: pushed(seen).events)
+        eventually(lambda: set(ids) <= tasks(seen).keys())
+        ray.forget_task(ids[0])
+        ray.forget_task(ids[1])
+        ray.refuse("GetTaskEvents")
+        another = ray.add_task(state="FINISHED", job_id=job)
+        ray.forget_task(another)  # nobody told of this one
+        ray.allow("GetTaskEvents")
+
+        eventually(lambda: (seen.report and seen.report.tasks_dropped) == 1)

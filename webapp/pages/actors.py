@@ -18,6 +18,7 @@ from webapp.showing import NarrowedTable, narrowed, show
 from webapp.tables.actors import ACTORS
 from webapp.tables.drawing import TableView
 from webapp.tables.tasks import TASKS
+from webapp.task_source import Source, source_of
 
 SEEN = (ACTOR_ROWS.name, TASK_ROWS.name, PROCESSES.name, JOBS.name, NODES.name, NODE_RESOURCES.name, PLACEMENT_GROUPS.name)
 
@@ -33,6 +34,7 @@ class ActorPage:
     placement_group: model.PlacementGroup | None
     reason: Reason | None  # why it waits, when it does
     tasks: TableView  # of its methods, and its creation
+    source: Source  # how tasks are learnt
 
 
 def list_actors(scope: Scope) -> Response:
@@ -61,4 +63,5 @@ def _load(scope: Scope, actor_id: str, table: NarrowedTable) -> ActorPage:
         placement_group=reader.get(PLACEMENT_GROUPS, actor.placement_group_id) if actor.placement_group_id else None,
         reason=why_actor_waits(reader, actor),
         tasks=table.view(scope, Condition("actor_id", "is", actor_id)),
+        source=source_of(reader, actor.job_id),
     )

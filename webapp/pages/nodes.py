@@ -24,6 +24,7 @@ from webapp.tables.nodes import NODES
 from webapp.tables.tasks import TASKS as TASK_TABLE
 from webapp.tables.workers import WORKERS as WORKER_TABLE
 from webapp.tabs import Tab, chosen_tab, draw_tabs
+from webapp.task_source import Source, source_of
 
 TABS = (
     ("info", "Info"),
@@ -63,6 +64,7 @@ class NodePage:
     tabs: tuple[Tab, ...]
     tab: str
     view: TableView | None
+    source: Source | None  # how tasks are learnt, where they are shown
 
 
 def list_nodes(scope: Scope) -> Response:
@@ -157,6 +159,7 @@ def _load(scope: Scope, node_id: str, tab: str, table: NarrowedTable | None) -> 
         tabs=draw_tabs(TABS, tab),
         tab=tab,
         view=table.view(scope, Condition("node_id", "is", node_id)) if table is not None else None,
+        source=source_of(reader) if tab == "tasks" else None,
     )
 
 

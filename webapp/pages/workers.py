@@ -17,6 +17,7 @@ from webapp.showing import NarrowedTable, narrowed, show
 from webapp.tables.drawing import TableView
 from webapp.tables.tasks import TASKS
 from webapp.tables.workers import WORKERS
+from webapp.task_source import Source, source_of
 
 SEEN = (WORKER_ROWS.name, TASK_ROWS.name, PROCESSES.name, ACTORS.name, JOBS.name, NODES.name)
 
@@ -32,6 +33,7 @@ class WorkerPage:
     job: model.Job | None
     node: model.Node | None
     tasks: TableView
+    source: Source  # how tasks are learnt
 
 
 def list_workers(scope: Scope) -> Response:
@@ -63,4 +65,5 @@ def _load(scope: Scope, worker_id: str, table: NarrowedTable) -> WorkerPage:
         job=jobs[0] if jobs else None,
         node=reader.get(NODES, node_id) if node_id else None,
         tasks=table.view(scope, Condition("worker_id", "is", worker_id)),
+        source=source_of(reader, job_id),
     )

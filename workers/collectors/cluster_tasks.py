@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clusterstate.model import Task, TaskTotals
 from clusterstate.resources import JOBS, TASK_TOTALS, TASKS, TEXTS
+from clusterstate.store.recent import Seen
 from clusterstate.store.writer import DEAD, SessionWriter
 from clusterstate.task_states import has_ended
 from workers.collectors.task_tally import GivenUp
@@ -48,13 +49,15 @@ class Tasks:
         self.is_pushed: Callable[[], bool] = lambda: False  # whether what is new is told without being asked for
         self._watch = watch
         self._settled: set[str] = set()  # jobs of which everything was heard that the GCS knows
-        self._dropped: dict[str, int] = {}
+        self._counted: dict[str, ReplyTotals] = {}  # by the GCS, by job
         self._unreadable: dict[str, int] = {}
         self._seen: dict[str, Unchanged] = {}  # the last replies' rows, by job
         self._open: dict[str, set[str]] = {}  # attempts that have not ended, by job
+        self._seen_ids = Seen(watch.settings.max_tasks)  # of attempts that were ever kept
         self._known: Counter[str] = Counter()  # attempts that are kept, by job
         self.is_recalled = asyncio.Event()  # what was kept before is known: nothing may be joined earlier
         self._heard_at: dict[str, float] = {}  # when something of a job was pushed last
+        self._was_pushed: set[str] = set()  # jobs of which anything ever was
         self._texts: set[str] = set()
         self._sequence = Sequence()
         self._given_up = GivenUp()
@@ -62,8 +65,16 @@ class Tasks:
 
     @property
     def dropped(self) -> int:
-        """Attempts of which Ray itself lost something, by the GCS's count."""
-        return sum(self._dropped.values())
+        """Attempts that Ray itself lost or lost something of, by the GCS's count.
+
+        Of a job whose tasks are pushed only those that are not known: what the GCS gives up then is lost to nobody.
+        """
+        return sum(
+            min(counted.num_attempts_dropped, max(0, counted.num_attempts - self._known[job_id]))
+            if job_id in self._was_pushed
+            else counted.num_attempts_dropped
+            for job_id, counted in list(self._counted.items())
+        )
 
     async def poll(self) -> None:
         """Each job that is not settled."""
@@ -85,6 +96,7 @@ class Tasks:
         jobs = self._join(writer, updates)
         for job_id in jobs:
             self._heard_at[job_id] = now
+            self._was_pushed.add(job_id)
             self._settled.discard(job_id)
         return bool(jobs)
 
@@ -144,7 +156,7 @@ class Tasks:
         await self._note_totals(job_id, reply.totals)
 
     async def _note_totals(self, job_id: str, totals: ReplyTotals) -> None:
-        self._dropped[job_id] = totals.num_attempts_dropped
+        self._counted[job_id] = totals
         counted = TaskTotals(job_id, totals.num_attempts, totals.num_attempts_dropped)
         await self._watch.store.run(lambda writer: writer.record(TASK_TOTALS, [counted], self._watch.now()))
 
@@ -166,6 +178,7 @@ class Tasks:
         count = 0
         for task in rows:
             count += 1
+            self._seen_ids.note(task.attempt_id)
             self._known[task.task_id[-8:]] += 1
             if not has_ended(task.state):
                 self._open.setdefault(task.task_id[-8:], set()).add(task.attempt_id)
@@ -194,7 +207,7 @@ class Tasks:
                 by_attempt.setdefault(update.attempt_id, []).append(update)
             jobs.update(attempt[40:48] for attempt in by_attempt)
             writer.record(TEXTS, self._new_texts(chunk), self._watch.now())
-            writer.join(TASKS, by_attempt, joined)
+            writer.join(TASKS, by_attempt, joined, is_new=lambda item: not self._seen_ids.note(item))
         return jobs
 
     def _new_texts(self, updates: Iterable[TaskUpdate]) -> Iterator[Text]:
