@@ -13,6 +13,8 @@ from typing import Any
 
 PREFIX = "RAYDECK_"
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what is looked for, not bound to
+"""Hosts that say to listen at every address of this machine."""
 FALSE_WORDS = frozenset({"0", "false", "no", "off", ""})
 
 

@@ -21,13 +21,14 @@ from clusterstate.spool import JSON, PROTOBUF, SET_ASIDE, SpoolFull, SpoolWriter
 from clusterstate.store import task_queries
 from clusterstate.store.connection import StoreUnavailable, connect
 from clusterstate.store.signins import Connect
-from clusterstate.store.task_queries import TaskQueryFailed
+from clusterstate.store.task_queries import MAX_QUESTION_BYTES, TaskQueryFailed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Ray's agents send a thousand events at once: 4 MB of JSON. What is bigger is read, counted and not kept."""
 MAX_DRAINED_BYTES = 1024 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
-MAX_QUERY_BYTES = 1024 * 1024
+MAX_HELD_BYTES = 256 * 1024 * 1024
+"""Of all bodies that are being read by this process."""
 KNOWN_FOR_S = 5.0
 """How long a credential that was right is taken again without asking Redis: agents post several times a second."""
 MAX_CREDENTIAL = 4096
@@ -45,6 +46,7 @@ class Receiver:
         self._connect = redis_connect
         self._client: Any = None
         self._right: tuple[str, float] | None = None
+        self._held = 0  # bytes of bodies that have not come to their end
 
     def lets_in(self, secret_in_path: str | None) -> bool:
         """Whether this request shows the cluster's token or secret. Raises StoreUnavailable when only Redis could tell."""
@@ -58,11 +60,37 @@ class Receiver:
 
     def keep(self, kind: int) -> None:
         """Appends the body. Raises SpoolFull."""
-        body = _body()
+        body = self.read(MAX_BODY_BYTES)
         if body is None:
             self._spool.append(SET_ASIDE, str(request.content_length or 0).encode())
         else:
             self._spool.append(kind, body)
+
+    def read(self, most: int) -> bytes | None:
+        """The whole body; None for one of more than `most` bytes, which is read to its end so that the sender sees the answer.
+
+        Raises SpoolFull when too much is being read already.
+        """
+        if (request.content_length or 0) > MAX_DRAINED_BYTES:
+            abort(413, f"At most {most} bytes at once.")
+        chunks: list[bytes] = []
+        total = held = 0
+        try:
+            while chunk := request.stream.read(CHUNK_BYTES):
+                total += len(chunk)
+                if total > MAX_DRAINED_BYTES:
+                    abort(413, f"At most {most} bytes at once.")
+                if total > most:
+                    chunks.clear()
+                    self._held, held = self._held - held, 0
+                    continue
+                if self._held + len(chunk) > MAX_HELD_BYTES:
+                    raise SpoolFull(f"More than {MAX_HELD_BYTES} bytes are being read.")
+                self._held, held = self._held + len(chunk), held + len(chunk)
+                chunks.append(chunk)
+            return b"".join(chunks) if total <= most else None
+        finally:
+            self._held -= held
 
     def asks_for_token(self) -> bool:
         return ingest.asks_for_token(self._redis(), self.cluster)
@@ -146,9 +174,10 @@ def take_json(cluster: str) -> Response:
 def answer_query(cluster: str | None = None, secret: str | None = None) -> Response:
     """A GetTaskEventsRequest, answered by the GCS: `ray timeline` and the state API ask here when events are pushed."""
     receiver = _let_in(cluster, secret)
-    if (request.content_length or 0) > MAX_QUERY_BYTES:
+    question = receiver.read(MAX_QUESTION_BYTES)
+    if question is None:
         abort(413, "The question is too long.")
-    return Response(receiver.query(request.get_data()), content_type="application/octet-stream")
+    return Response(receiver.query(question), content_type="application/octet-stream")
 
 
 def show_health(cluster: str | None = None, secret: str | None = None) -> Response:
@@ -183,24 +212,6 @@ def _bearer() -> str | None:
         if value[:7].lower() == "bearer " and len(value) <= MAX_CREDENTIAL:
             return value[7:].strip()
     return None
-
-
-def _body() -> bytes | None:
-    """The whole body; None for one that is too big, which is read to its end so that the sender sees the answer."""
-    length = request.content_length
-    if length is not None and length > MAX_DRAINED_BYTES:
-        abort(413, f"At most {MAX_BODY_BYTES} bytes at once.")
-    chunks: list[bytes] = []
-    total = 0
-    while chunk := request.stream.read(CHUNK_BYTES):
-        total += len(chunk)
-        if total > MAX_DRAINED_BYTES:
-            abort(413, f"At most {MAX_BODY_BYTES} bytes at once.")
-        if total > MAX_BODY_BYTES:
-            chunks.clear()
-        else:
-            chunks.append(chunk)
-    return b"".join(chunks) if total <= MAX_BODY_BYTES else None
 
 
 def _ray_answer(result: bool, message: str, status: int = 200) -> Response:

@@ -240,7 +240,7 @@ class SessionWriter:
             names = [name for name in self._redis.lrange(key, 0, min(over, BATCH) - 1) if isinstance(name, bytes)]
             rows = self.get(resource, [field_to_id(name) for name in names])
             still_dead = {name: row for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)}
-            until = max((row.end_time_ms or 0 for row in still_dead.values()), default=0)
+            until = min(max((row.end_time_ms or 0 for row in still_dead.values()), default=0), int(now * 1000))  # a clock may be ahead
             instead = tally(self, list(still_dead.values())) if tally is not None and still_dead else None
             self._evict(resource, len(names), list(still_dead), max(until, self._given_up_until(resource)), instead)
             over -= len(names)

@@ -126,6 +126,14 @@ def test_the_oldest_dead_actors_are_given_up_first_and_counted(cluster: BuiltClu
     assert cluster.writer.evicted(ACTORS) == 2
 
 
+def test_an_end_by_a_clock_that_runs_ahead_does_not_keep_later_rows_out(cluster: BuiltCluster) -> None:
+    cluster.with_actor(state="DEAD", end_time_ms=90_000_000)
+    assert cluster.writer.trim_dead(ACTORS, 0, now=1.0) == 1
+    later = cluster.with_actor(state="DEAD", end_time_ms=2_000)
+    cluster.refresh()
+    assert cluster.reader.get(ACTORS, later.actor_id) is not None
+
+
 def test_a_row_that_dies_twice_is_listed_once(cluster: BuiltCluster) -> None:
     actor = cluster.with_actor(state="DEAD")
     cluster.writer.record(ACTORS, [dataclasses.replace(actor, exit_detail="more")], 1.0)

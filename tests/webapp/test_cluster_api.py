@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -168,6 +170,26 @@ def test_a_body_that_is_too_big_is_counted_and_not_asked_for_again(
     assert agent.post("/ingest/prod", data=b"x" * 300_000, headers=basic(secret)).status_code == 200
     [record] = kept(state)
     assert (record.kind, record.body) == (SET_ASIDE, b"300000")
+
+
+def test_more_than_may_be_held_at_once_is_asked_for_again(
+    agent: FlaskClient, state: Settings, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_api, "MAX_HELD_BYTES", 1000)
+    assert agent.post("/ingest/prod", data=b"x" * 2000, headers=basic(secret)).status_code == 503
+    assert agent.post("/ingest/prod", data=b"x" * 900, headers=basic(secret)).status_code == 200, "what was held was let go"
+    assert len(kept(state)) == 1
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["length said", "in chunks"])
+def test_a_question_that_is_too_long_reaches_nobody(said: bool, agent: FlaskClient, redis_client: redis.Redis, secret: str) -> None:
+    body = b"x" * (1024 * 1024 + 1)
+    given: dict[str, Any] = (
+        {"data": body} if said else {"input_stream": io.BytesIO(body), "environ_overrides": {"wsgi.input_terminated": True}}
+    )
+    answer = agent.post(f"/r/prod/k/{secret}/api/task_events/query", **given)
+    assert answer.status_code == 413
+    assert task_queries.next_question(redis_client, "prod", time.time(), 0.1) is None
 
 
 def test_with_redis_away_the_secret_still_opens_and_a_token_waits(state: Settings, secret: str, token: dict[str, str]) -> None:

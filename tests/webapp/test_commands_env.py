@@ -70,5 +70,13 @@ def test_an_address_that_agents_cannot_post_to_is_refused(listen: str) -> None:
     assert "HOST:PORT" in refused.stderr
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:8271", "[::]:8271"])
+def test_an_address_where_other_nodes_would_post_to_themselves_is_refused_but_in_place(listen: str) -> None:
+    refused = run("--cluster-listen", listen)
+    assert refused.exit_code == 2
+    assert "name the head's address" in refused.stderr
+    assert run("--in-place", "--cluster-listen", listen).exit_code == 0
+
+
 def test_a_name_that_is_no_clusters_is_refused() -> None:
     assert run("--cluster", "../etc").exit_code == 2

@@ -435,3 +435,22 @@ def test_what_the_gcs_gives_up_of_pushed_tasks_is_lost_to_nobody(
         ray.allow("GetTaskEvents")
 
         eventually(lambda: (seen.report and seen.report.tasks_dropped) == 1)
+
+
+def test_a_job_is_not_settled_while_the_gcs_counts_more_than_came(
+    ray: SimulatedRay, redis_client: redis.Redis, settings: Settings, spool: Spooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "LAST_WORD_S", 0.2)
+    monkeypatch.setattr(cluster_tasks, "QUIET_S", 3.0)
+    job = ray.add_job()
+    came, missing = (ray.add_task(state="FINISHED", job_id=job) for _ in range(2))
+    ray.refuse("GetTaskEvents")
+    with collecting(redis_client, settings, ray.address) as seen:
+        eventually(lambda: seen.session is not None)
+        spool.put(*told_of(ray, [came]))
+        eventually(lambda: came in tasks(seen))
+        ray.finish_job(job)
+        ray.allow("GetTaskEvents")
+
+        eventually(lambda: missing in tasks(seen), within_s=12)
+        assert tasks(seen)[missing].state == "FINISHED"

@@ -111,6 +111,16 @@ def test_a_job_that_is_over_is_asked_for_once_more_and_what_has_no_end_then_is_u
         assert len(tasks(seen)) == counted
 
 
+def test_a_new_watch_knows_what_was_given_up_before(redis_client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_follow, "TRIM_EVERY_S", 0.2)
+    with SimulatedRay(nodes=1, jobs=1) as ray:
+        for number in range(4):
+            ray.add_task(state="FINISHED", at_ms=int(time.time() * 1000) - 10_000 + number)
+        for _ in range(2):
+            with collecting(redis_client, replace(settings, max_tasks=1), ray.address) as seen:
+                eventually(lambda: seen.report and seen.report.tasks_evicted == 3)
+
+
 def test_of_those_that_ended_the_oldest_are_given_up_and_counted(
     redis_client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

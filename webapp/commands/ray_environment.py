@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from clusterstate import ingest, paths
-from clusterstate.settings import BadSetting, host_and_port, is_cluster_name
+from clusterstate.settings import EVERYWHERE, BadSetting, host_and_port, is_cluster_name
 from webapp.commands.node_keys import write_new
 from webapp.commands.state import WrongConfiguration, settings_of, state_dir_option
 
@@ -48,6 +48,9 @@ def env(cluster: str | None, in_place: bool, cluster_listen: str | None, as_json
     found = host_and_port(listen)
     if found is None or found[1] == 0:
         raise click.UsageError(f"{listen[:200]!r} is not HOST:PORT with the port that agents will post to, such as {DEFAULT_LISTEN}.")
+    if found[0] in EVERYWHERE and not in_place:
+        where = f"name the head's address, as in --cluster-listen 10.0.0.5:{found[1]}"
+        raise click.UsageError(f"{listen} says where to listen, not where other nodes find it: {where}.")
     variables = dict(PUSH)
     if in_place:
         variables["RAY_enable_task_events_to_dashboard_head"] = "1"

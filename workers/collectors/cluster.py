@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from clusterstate import ingest
 from clusterstate.settings import Settings
-from clusterstate.store.connection import UNREACHABLE
+from clusterstate.store.connection import UNREACHABLE, connect
 from workers.collectors.cluster_follow import Following, run_together
 from workers.collectors.cluster_in_place import InPlace
-from workers.collectors.cluster_queries import TaskQuestions
+from workers.collectors.cluster_queries import REDIS_MAY_TAKE_S, TaskQuestions
 from workers.collectors.cluster_report import REPORT_EVERY_S, Reporter
 from workers.collectors.cluster_session import Identity, identify
 from workers.collectors.cluster_status import SessionChanged
@@ -128,7 +128,9 @@ class ClusterCollector:
             began = time.monotonic()
             await self._note_token(token)
             place = InPlace(watch, self._redis, client.address, token is not None) if self._settings.in_place else None
-            beside = [TaskQuestions(watch, self._redis).run()] if self._settings.cluster_listen else []
+            beside = (
+                [TaskQuestions(watch, connect(self._settings, timeout_s=REDIS_MAY_TAKE_S)).run()] if self._settings.cluster_listen else []
+            )
             try:
                 await run_together([following.run(), self._report_on(following), *beside, *([place.run()] if place else [])])
             finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from clusterstate import ingest
-from clusterstate.settings import host_and_port
+from clusterstate.settings import EVERYWHERE, host_and_port
 from clusterstate.store import stood_before
 from clusterstate.store.connection import UNREACHABLE
 from clusterstate.store.stood_before import StoodBefore
@@ -30,7 +30,6 @@ log = logging.getLogger("raydeck.cluster")
 
 NAMESPACE = "dashboard"
 AGAIN_EVERY_S = 10.0
-EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what we look for, not bind to
 
 
 class InPlace:

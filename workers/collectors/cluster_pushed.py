@@ -80,7 +80,11 @@ class Pushed:
             else:
                 self._report = self._report.plus(set_aside=1)
                 continue
-            yield from (update for update in body.updates() if not is_of_driver(update.task_id))
+            try:
+                yield from (update for update in body.updates() if not is_of_driver(update.task_id))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:
+                log.warning("a pushed body was left at an event that cannot be read: %r", problem)
+                body.unreadable += 1
             lost = _lost(body)
             yield from (TaskUpdate(*attempt, {"is_dropped": True}) for attempt in lost)
             self._count(body, record, len(lost))

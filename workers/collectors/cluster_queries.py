@@ -9,7 +9,7 @@ from clusterstate.store import task_queries
 from clusterstate.store.connection import UNREACHABLE
 from clusterstate.store.task_queries import Question, Reply
 from workers.sources import gcs_stubs
-from workers.sources.gcs import SNAPSHOT_TIMEOUT_S, GcsError
+from workers.sources.gcs import GcsError
 
 if TYPE_CHECKING:
     import redis
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 WAIT_S = 1.0
 RETRY_S = 1.0
+MIN_S = 0.5
+REDIS_MAY_TAKE_S = 10.0
+"""An answer is 87 MB at most."""
 
 
 class TaskQuestions:
@@ -25,7 +28,7 @@ class TaskQuestions:
 
     def __init__(self, watch: Watch, client: redis.Redis) -> None:
         self._watch = watch
-        self._client = client
+        self._client = client  # waits longer for Redis than WAIT_S, and than a big answer takes to be sent
 
     async def run(self) -> None:
         """For ever."""
@@ -34,17 +37,17 @@ class TaskQuestions:
             try:
                 question = await asyncio.to_thread(task_queries.next_question, self._client, cluster, now(), WAIT_S)
                 if question is not None:
-                    reply = await self._reply(question)
+                    reply = await self._reply(question, task_queries.ANSWER_WITHIN_S - (now() - question.asked_at))
                     await asyncio.to_thread(task_queries.answer, self._client, question, reply)
             except UNREACHABLE:
                 await asyncio.sleep(RETRY_S)
 
-    async def _reply(self, question: Question) -> Reply:
+    async def _reply(self, question: Question, within_s: float) -> Reply:
         method = gcs_stubs.method("GetTaskEvents")
         request = gcs_stubs.parse_or_none(method.request, question.body)
         if request is None:
             return Reply(b"", "This is no GetTaskEventsRequest.")
         try:
-            return Reply(await self._watch.gcs.call_raw(method, request, SNAPSHOT_TIMEOUT_S))
+            return Reply(await self._watch.gcs.call_raw(method, request, max(MIN_S, within_s)))
         except GcsError as problem:
             return Reply(b"", str(problem))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ NUMBERS_AT_ONCE = 10_000
 RECALLED_AT_ONCE = 5000
 MAX_TEXTS = 200_000
 """Different long texts that are kept of one session: a program may make one up for each task."""
+MAX_CHARACTERS = 256 * 1024 * 1024
+"""Of all of them together. Rows name further ones, and have none."""
 
 
 class Tasks:
@@ -58,7 +61,8 @@ class Tasks:
         self.is_recalled = asyncio.Event()  # what was kept before is known: nothing may be joined earlier
         self._heard_at: dict[str, float] = {}  # when something of a job was pushed last
         self._was_pushed: set[str] = set()  # jobs of which anything ever was
-        self._texts: set[str] = set()
+        self._texts: set[str] = set()  # their ids
+        self._characters = 0
         self._sequence = Sequence()
         self._given_up = GivenUp()
         self._ended = 0
@@ -84,11 +88,12 @@ class Tasks:
             if job_id in self._settled:
                 continue
             asked = self._watch.now()
-            await self._ask(job_id)
-            if ended_ms is not None and asked * 1000 > ended_ms + LAST_WORD_S * 1000:
-                await self._settle(job_id)
+            is_all = await self._ask(job_id)
+            if is_all and ended_ms is not None and asked * 1000 > ended_ms + LAST_WORD_S * 1000:
+                await self._watch.store.run(partial(self._settle, job_id, is_polled=True))
         self._watch.sources.unreadable("tasks", sum(self._unreadable.values()))
-        self._watch.sources.right("tasks", started)
+        if not self.is_pushed():  # else that is said by who knows how much waits to be read
+            self._watch.sources.right("tasks", started)
 
     def take(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> bool:
         """What was pushed; whether it was anything. A job that counted as settled is looked at again."""
@@ -105,6 +110,10 @@ class Tasks:
 
         The poll settles them as well, but beside what is pushed it comes seldom.
         """
+        self.evicted = await self._watch.store.run(lambda writer: writer.evicted(TASKS))
+        texts: Iterator[Text] = await self._watch.store.run(lambda writer: writer.rows(TEXTS))
+        while await self._watch.store.run(lambda _: self._note_texts(islice(texts, RECALLED_AT_ONCE))):
+            pass
         rows: Iterator[Task] = await self._watch.store.run(lambda writer: writer.rows(TASKS))
         while await self._watch.store.run(lambda _: self._note(islice(rows, RECALLED_AT_ONCE))):
             pass
@@ -112,14 +121,13 @@ class Tasks:
         while True:
             await asyncio.sleep(SETTLED_EVERY_S)
             now = self._watch.now()
-            quiet = [job_id for job_id, at in self._heard_at.items() if now - at > LAST_WORD_S]
+            quiet = [job_id for job_id, at in list(self._heard_at.items()) if now - at > LAST_WORD_S]
             if quiet:
                 drivers = await self._watch.store.run(_drivers)
                 for job_id in quiet:
                     ended_ms = drivers.get(job_id)
                     if ended_ms is not None and now * 1000 > ended_ms + LAST_WORD_S * 1000:
-                        await self._end_open(job_id)
-                        self._heard_at.pop(job_id, None)
+                        await self._watch.store.run(partial(self._settle, job_id, is_polled=False))
 
     async def trim_if_any_ended(self) -> None:
         """Gives up the oldest that have ended, over the limit."""
@@ -130,13 +138,17 @@ class Tasks:
                 lambda writer: writer.trim_dead(TASKS, limit, self._watch.now(), self._given_up.tally)
             )
 
-    async def _ask(self, job_id: str) -> None:
-        """What is pushed is only counted at the GCS, unless that counts more than came and nothing of it is on its way."""
+    async def _ask(self, job_id: str) -> bool:
+        """What is pushed is only counted at the GCS, unless that counts more than came and nothing of it is on its way.
+
+        Whether all that the GCS has is known now.
+        """
         if self.is_pushed():
             missing = await self._count(job_id) - self._known[job_id]
             if missing <= 0 or self._watch.now() - self._heard_at.get(job_id, 0.0) < QUIET_S:
-                return
+                return missing <= 0
         await self._ask_all(job_id)
+        return True
 
     async def _count(self, job_id: str) -> int:
         """How many attempts the GCS stores of the job. It costs it half of a whole answer, and us nothing."""
@@ -160,18 +172,29 @@ class Tasks:
         counted = TaskTotals(job_id, totals.num_attempts, totals.num_attempts_dropped)
         await self._watch.store.run(lambda writer: writer.record(TASK_TOTALS, [counted], self._watch.now()))
 
-    async def _settle(self, job_id: str) -> None:
-        """The job is over and no more will be heard of it."""
-        await self._end_open(job_id)
-        self._seen.pop(job_id, None)
-        self._settled.add(job_id)
+    def _settle(self, job_id: str, writer: SessionWriter, *, is_polled: bool) -> None:
+        """The job is over and no more will be heard of it: what has no end has an unknown one. In the store's thread, as `take`.
 
-    async def _end_open(self, job_id: str) -> None:
-        """What has no end has an unknown one."""
-        left = sorted(self._open.get(job_id, ()))
-        updates = (end_unknown(attempt[:48], int(attempt[48:] or "0", 16)) for attempt in left)
-        await self._watch.store.run(lambda writer: self._join(writer, updates))
+        `is_polled`: the GCS was asked since its end. Not when something was pushed just now.
+        """
+        if self._watch.now() - self._heard_at.get(job_id, float("-inf")) < QUIET_S:
+            return
+        left = sorted(self._open.pop(job_id, ()))
+        self._join(writer, (end_unknown(attempt[:48], int(attempt[48:] or "0", 16)) for attempt in left))
         self._open.pop(job_id, None)
+        self._heard_at.pop(job_id, None)
+        if is_polled:
+            self._seen.pop(job_id, None)
+            self._settled.add(job_id)
+
+    def _note_texts(self, texts: Iterable[Text]) -> int:
+        """The same for texts."""
+        count = 0
+        for text in texts:
+            count += 1
+            self._texts.add(text.text_id)
+            self._characters += len(text.text)
+        return count
 
     def _note(self, rows: Iterable[Task]) -> int:
         """Takes note of rows that are kept already; returns how many there were."""
@@ -214,8 +237,9 @@ class Tasks:
         """Before the rows that name them."""
         for update in updates:
             for text in update.texts:
-                if text.text_id not in self._texts and len(self._texts) < MAX_TEXTS:
+                if text.text_id not in self._texts and len(self._texts) < MAX_TEXTS and self._characters < MAX_CHARACTERS:
                     self._texts.add(text.text_id)
+                    self._characters += len(text.text)
                     yield text
 
 

@@ -11,7 +11,7 @@ from workers.sources import gcs_stubs
 from workers.sources.gcs_fields import clipped, enum_name
 from workers.sources.gcs_wire import field_number
 from workers.sources.task_messages import asked_for, error_in, present, ran_in
-from workers.sources.task_update import TaskUpdate, is_attempt, reached, task_id_of
+from workers.sources.task_update import TaskUpdate, is_attempt, paused, reached, task_id_of
 from workers.sources.wire import Walk
 
 MAX_SESSIONS = 10
@@ -137,8 +137,8 @@ def _lifecycle(event: Any, now_ms: int) -> TaskUpdate | None:
     error, guess = error_in(found, message, "ray_error_info")
     told = [(one.state, at.seconds * 1000 + at.nanos // 1_000_000) for one in message.state_transitions for at in (one.timestamp,)]
     states = reached(told, PUSHED, guess, now_ms)
-    paused = present(message, "is_debugger_paused")
-    debugger = None if paused is None else (event.timestamp.seconds * 1000 + event.timestamp.nanos // 1_000_000, bool(paused))
+    said_at, is_paused = event.timestamp.seconds * 1000 + event.timestamp.nanos // 1_000_000, present(message, "is_debugger_paused")
+    debugger = None if is_paused is None else paused(said_at, now_ms, bool(is_paused))
     return TaskUpdate(task_id, attempt, said, *states, error, debugger, tuple(found))
 
 

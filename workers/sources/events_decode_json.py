@@ -28,6 +28,7 @@ from workers.sources.task_update import (
     id_of,
     is_attempt,
     log_files_text,
+    paused,
     reached,
     refer,
     task_id_of,
@@ -132,8 +133,8 @@ def _lifecycle(event: dict[str, Any], now_ms: int) -> TaskUpdate | None:
     _ran_in(said, found, values)
     error, guess = _error(found, values.get("rayErrorInfo"))
     states = reached(_transitions(values.get("stateTransitions")), PUSHED, guess, now_ms)
-    paused = values.get("isDebuggerPaused")
-    debugger = (_moment(event.get("timestamp")), paused) if isinstance(paused, bool) else None
+    is_paused = values.get("isDebuggerPaused")
+    debugger = paused(_moment(event.get("timestamp")), now_ms, is_paused) if isinstance(is_paused, bool) else None
     return TaskUpdate(task_id, attempt, said, *states, error, debugger, tuple(found))
 
 

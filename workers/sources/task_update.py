@@ -75,6 +75,16 @@ def is_attempt(number: int) -> bool:
     return 0 <= number <= MAX_ATTEMPT
 
 
+def is_plausible(ms: int, now_ms: int) -> bool:
+    """Whether a moment that somebody told, Unix ms, may be one of Ray's."""
+    return EARLIEST_MS <= ms <= now_ms + AHEAD_MS
+
+
+def paused(ms: int, now_ms: int, is_paused: bool) -> tuple[int, bool] | None:
+    """What is said of the debugger, at that moment; None where that cannot be."""
+    return (ms, is_paused) if is_plausible(ms, now_ms) else None
+
+
 def reached(
     told: Iterable[tuple[int, int]], source: str, inference: str | None, now_ms: int
 ) -> tuple[dict[str, int], str, str | None, int | None]:
