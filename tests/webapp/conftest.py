@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from clusterstate import paths
@@ -27,6 +29,25 @@ from webapp.app import create_app
 HOST = "127.0.0.1:8270"
 PASSWORDS = {"vera": "vera's password", "otto": "otto's password", "ada": "ada's password"}
 ROLES = {"vera": "viewer", "otto": "operator", "ada": "admin"}
+
+
+class CompiledOnce(BytecodeCache):
+    """Templates as they were compiled for the first app: compiling them anew for each takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, CodeType]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        checksum, code = self._kept.get(bucket.key, (None, None))
+        if checksum == bucket.checksum:
+            bucket.code = code
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._kept[bucket.key] = bucket.checksum, bucket.code
+
+
+COMPILED = CompiledOnce()
 
 
 @dataclass
@@ -127,7 +148,7 @@ def make_app(settings: Settings, journal: Journal, clock: Clock) -> Callable[...
         changed = replace(settings, **changes)
         reached = replace(changed, redis_url=redis_url) if redis_url else changed
         more = {} if routes is None else {"routes": routes}
-        return create_app(
+        app = create_app(
             changed,
             index_dir=paths.index_dir(settings.state_dir),
             journal=journal,
@@ -135,6 +156,8 @@ def make_app(settings: Settings, journal: Journal, clock: Clock) -> Callable[...
             clock=clock,
             **more,
         )
+        app.jinja_env.bytecode_cache = COMPILED
+        return app
 
     return make
 
