@@ -6,14 +6,17 @@ Ray places by the same rule: a node is feasible when its totals and labels would
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 
 from clusterstate.model import Bundle, Node, NodeResources
 
 UNIT = 1e-4
 """Ray counts resources in ten thousandths: a smaller difference is none."""
+MOST = 2**31
+"""Of what asks for nothing, an empty node holds as many as there are."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class GroupExplanation:
     bundles: int
     nodes: int
     needs_nodes: int  # as many as bundles for STRICT_SPREAD, else 1
-    is_for_ever: bool  # they would find no place on empty nodes either
+    is_for_ever: bool  # it is sure that they would find no place on empty nodes either
+    is_possible: bool  # a way to place all on empty nodes was found; False: none was, which proves nothing
     unplaced: tuple[tuple[int, Explanation], ...]  # bundle index; for STRICT_PACK one, of all bundles together
 
     @property
@@ -118,7 +122,8 @@ class GroupExplanation:
             return Verdict.NO_NODES
         if self.is_for_ever:
             return Verdict.NEVER
-        return max((one.verdict for _, one in self.unplaced), key=ORDER.index, default=Verdict.FITS)
+        worst = max((one.verdict for _, one in self.unplaced), key=ORDER.index, default=Verdict.FITS)
+        return Verdict.BUSY if worst is Verdict.NEVER else worst  # the only nodes large enough are taken by other bundles
 
 
 def rooms(nodes: Iterable[Node], resources: Iterable[NodeResources]) -> list[Room]:
@@ -144,15 +149,21 @@ def explain(demand: Demand, among: Sequence[Room]) -> Explanation:
 
 
 def explain_group(bundles: Sequence[Bundle], strategy: str | None, among: Sequence[Room]) -> GroupExplanation:
-    """The bundles of a group that has no place, tried largest first, each in what the others leave free.
+    """The bundles of a group that has no place, each in what the others leave free: the scarcest first, on the tightest node.
 
-    When they would not find place on empty nodes either, it is those that are told.
+    That may miss a way to place them, so that they would find no place on empty nodes either is only said where it is sure.
     """
     needs = len(bundles) if strategy == "STRICT_SPREAD" else min(1, len(bundles))
+    told = partial(GroupExplanation, len(bundles), len(among), needs)
+    unplaced = _unplaced(bundles, strategy, among)
+    if not unplaced:
+        return told(is_for_ever=False, is_possible=True, unplaced=())
     empty = [replace(room, available=room.total) for room in among]
-    unplaced = _unplaced(bundles, strategy, empty)
-    is_for_ever = bool(unplaced)
-    return GroupExplanation(len(bundles), len(among), needs, is_for_ever, tuple(unplaced or _unplaced(bundles, strategy, among)))
+    on_empty = _unplaced(bundles, strategy, empty)
+    if on_empty and (strategy == "STRICT_PACK" or _cannot_be(bundles, strategy, empty)):
+        alone = [(one.bundle_index, found) for one in bundles if (found := explain(_demand(one), empty)).verdict is not Verdict.FITS]
+        return told(is_for_ever=True, is_possible=False, unplaced=tuple(on_empty if strategy == "STRICT_PACK" or not alone else alone))
+    return told(is_for_ever=False, is_possible=not on_empty, unplaced=tuple(unplaced))
 
 
 def _unplaced(bundles: Sequence[Bundle], strategy: str | None, among: Sequence[Room]) -> list[tuple[int, Explanation]]:
@@ -165,19 +176,91 @@ def _unplaced(bundles: Sequence[Bundle], strategy: str | None, among: Sequence[R
                 together[name] = together.get(name, 0.0) + amount
         found = explain(Demand(together, labels), among)
         return [] if found.verdict is Verdict.FITS else [(min((one.bundle_index for one in bundles), default=0), found)]
+    totals = _totals(room.total for room in among)
+    asked_for = {name for bundle in bundles for name, asked in bundle.unit_resources.items() if asked > 0}
     left = list(among)
     unplaced = []
-    for bundle in sorted(bundles, key=lambda one: sum(one.unit_resources.values()), reverse=True):
-        found = explain(Demand(bundle.unit_resources, bundle.label_selector), left)
-        if found.verdict is not Verdict.FITS or found.nearest is None:
-            unplaced.append((bundle.bundle_index, found))
+    for bundle in _scarcest_first(bundles, among, totals):
+        demand = _demand(bundle)
+        places = [place for place, room in enumerate(left) if _fit(demand, room).verdict is Verdict.FITS]
+        if not places:
+            unplaced.append((bundle.bundle_index, explain(demand, left)))
             continue
-        place = left.index(found.nearest.room)
+        smaller = {place: _less(left[place], bundle.unit_resources) for place in places}
+        place = min(places, key=lambda one: _share(smaller[one].available or {}, asked_for, totals))
         if strategy == "STRICT_SPREAD":
             del left[place]
         else:
-            left[place] = _less(left[place], bundle.unit_resources)
+            left[place] = smaller[place]
     return sorted(unplaced, key=lambda one: one[0])
+
+
+def _scarcest_first(bundles: Sequence[Bundle], among: Sequence[Room], totals: Mapping[str, float]) -> list[Bundle]:
+    """First what the fewest nodes can hold, then what takes the largest share of all there is of a resource."""
+    known: dict[str, tuple[int, float]] = {}  # by shape: a group may have thousands of one
+
+    def scarcity(bundle: Bundle) -> tuple[int, float]:
+        shape = _shape(bundle)
+        if shape not in known:
+            demand = _demand(bundle)
+            nodes = sum(_fit(demand, room).verdict is not Verdict.NEVER for room in among)
+            shares = (asked / totals[name] for name, asked in demand.resources.items() if totals.get(name))
+            known[shape] = nodes, -max(shares, default=0.0)
+        return known[shape]
+
+    return sorted(bundles, key=scarcity)
+
+
+def _share(available: Mapping[str, float], asked_for: Set[str], totals: Mapping[str, float]) -> float:
+    """How much a node has left of what the group asks for: resources are added as shares of all there is of each."""
+    return sum(available.get(name, 0.0) / totals[name] for name in asked_for if totals.get(name))
+
+
+def _cannot_be(bundles: Sequence[Bundle], strategy: str | None, empty: Sequence[Room]) -> bool:
+    """Whether it is sure that empty nodes have no place for all: too few nodes, too little of a resource, or of room for one shape."""
+    is_spread = strategy == "STRICT_SPREAD"
+    if is_spread and len(bundles) > len(empty):
+        return True
+    totals, asked = _totals(room.total for room in empty), _totals(bundle.unit_resources for bundle in bundles)
+    if any(_units(amount) > _units(totals.get(name, 0.0)) for name, amount in asked.items()):
+        return True
+    shapes: dict[str, list[Bundle]] = {}
+    for bundle in bundles:
+        shapes.setdefault(_shape(bundle), []).append(bundle)
+    for alike in shapes.values():
+        held = (_times(_demand(alike[0]), room) for room in empty)
+        if sum(min(1, times) if is_spread else min(len(alike), times) for times in held) < len(alike):
+            return True
+    return False
+
+
+def _times(demand: Demand, room: Room) -> int:
+    """How often an empty node can hold this beside itself."""
+    if _fit(demand, room).verdict is not Verdict.FITS:
+        return 0
+    return min(
+        (_units(room.total.get(name, 0.0)) // _units(asked) for name, asked in demand.resources.items() if _units(asked)), default=MOST
+    )
+
+
+def _totals(amounts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for one in amounts:
+        for name, amount in one.items():
+            totals[name] = totals.get(name, 0.0) + amount
+    return totals
+
+
+def _units(amount: float) -> int:
+    return round(amount / UNIT)
+
+
+def _demand(bundle: Bundle) -> Demand:
+    return Demand(bundle.unit_resources, bundle.label_selector)
+
+
+def _shape(bundle: Bundle) -> str:
+    return repr((sorted(bundle.unit_resources.items()), sorted(bundle.label_selector.items())))
 
 
 def matches(wanted: str, found: str | None) -> bool:

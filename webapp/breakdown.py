@@ -11,6 +11,7 @@ from clusterstate.query import BadQuery, NotFound
 from clusterstate.store.durations import Durations
 from clusterstate.store.lineage_reading import KEY, Branch, Level, Lineage
 from clusterstate.store.reader import SessionReader
+from clusterstate.store.sqlite_reading import DeadlinePassed
 from webapp.preferences import url_theme
 
 MOST_OPEN = 60
@@ -47,11 +48,11 @@ class Breakdown:
     lost: LevelView
     hide_finished: bool
     hide_href: str
-    durations: list[Durations]
+    durations: list[Durations] | None  # None: that takes too long
 
 
 def breakdown(reader: SessionReader, job_id: str) -> Breakdown:
-    """As the URL asks for it. Raises BadQuery, NotFound, DeadlinePassed."""
+    """As the URL asks for it, without durations where these take too long. Raises BadQuery, NotFound, DeadlinePassed."""
     asked = _Asked.of_request()
     lineage = reader.lineage(job_id, hide_finished=asked.hide_finished)
     start = None
@@ -67,8 +68,15 @@ def breakdown(reader: SessionReader, job_id: str) -> Breakdown:
         _view(lineage, lineage.lost() if asked.start is None else Level((), 0), asked, 1),
         asked.hide_finished,
         asked.href(hide=None if asked.hide_finished else "finished"),
-        reader.durations(job_id),
+        _durations(reader, job_id),
     )
+
+
+def _durations(reader: SessionReader, job_id: str) -> list[Durations] | None:
+    try:
+        return reader.durations(job_id)
+    except DeadlinePassed:
+        return None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ class Attempt(NamedTuple):
     state: str
     name: str | None
     func_or_class_name: str | None
-    type: str | None
     job_id: str | None
     actor_id: str | None
     node_id: str | None
@@ -113,8 +112,6 @@ class ChromeTrace:
 
 def _component(attempt: Attempt) -> str:
     """The name of a worker's row, as Ray has it: what kind of process, and its id."""
-    if attempt.type == "DRIVER_TASK":
-        return f"driver:{attempt.worker_id or attempt.job_id or UNKNOWN}"
     return f"worker:{attempt.worker_id or UNKNOWN}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from clusterstate import model
+from clusterstate.query import Condition, Selection, View
 from clusterstate.resources import ACTORS, PLACEMENT_GROUPS, PROCESSES
 from clusterstate.store.reader import SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
@@ -20,6 +20,7 @@ SEEN_AFTER_MS = 10_000
 """A task that began longer ago than this before its node was heard last is in what the raylet said of its workers."""
 BLOCKED_LEND = frozenset({"CPU"})
 """What Ray takes back from a worker while it waits in ray.get() or ray.wait()."""
+ALL_ACTORS = View(ACTORS)
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,8 @@ class Holder:
 
 def holders_on(reader: SessionReader, node_id: str, missing: Set[str]) -> tuple[Holder, ...]:
     """Who has some of these resources of a node: actors, running tasks, and groups that reserve them for what runs in them."""
-    actors = [
-        one
-        for one in reader.find(ACTORS, "node_id", node_id, LOOKED_AT)
-        if one.state == "ALIVE" and one.placement_group_id is None and missing & one.required_resources.keys()
-    ]
-    found = [_actor(one, missing) for one in actors]
+    alone = _actors(reader, Condition("node_id", "is", node_id), Condition("placement_group_id", "unknown"))
+    found = [_actor(one, missing) for one in alone if missing & one["required_resources"].keys()]
     found += _groups_on(reader, node_id, missing)
     found += _tasks(reader, {"node_id": node_id, "placement_group_id": None}, missing, node_id)
     return _most(found)
@@ -48,13 +45,24 @@ def holders_on(reader: SessionReader, node_id: str, missing: Set[str]) -> tuple[
 
 def holders_in(reader: SessionReader, placement_group_id: str) -> tuple[Holder, ...]:
     """Who runs in a placement group."""
-    actors = [one for one in reader.find(ACTORS, "placement_group_id", placement_group_id, LOOKED_AT) if one.state == "ALIVE"]
+    actors = _actors(reader, Condition("placement_group_id", "is", placement_group_id))
     return _most([*map(_actor, actors), *_tasks(reader, {"placement_group_id": placement_group_id})])
 
 
-def _actor(actor: model.Actor, missing: Set[str] | None = None) -> Holder:
-    label = actor.name or actor.class_name or actor.actor_id[:8]
-    return Holder("actor", {"actor_id": actor.actor_id}, label, _only(actor.required_resources, missing), actor.start_time_ms)
+def _actors(reader: SessionReader, *conditions: Condition) -> list[dict[str, Any]]:
+    """Living actors of which this holds, the newest first. A node may remember any number of dead ones."""
+    columns = ("actor_id", "name", "class_name", "required_resources", "start_time_ms")
+    always = (*conditions, Condition("state", "is", "ALIVE"))
+    selection = Selection(columns, "start_time_ms", descending=True, always=always, limit=LOOKED_AT)
+    try:
+        return reader.page(ALL_ACTORS, selection, 0.0).rows
+    except DeadlinePassed:
+        return []
+
+
+def _actor(actor: Mapping[str, Any], missing: Set[str] | None = None) -> Holder:
+    label = actor["name"] or actor["class_name"] or actor["actor_id"][:8]
+    return Holder("actor", {"actor_id": actor["actor_id"]}, label, _only(actor["required_resources"], missing), actor["start_time_ms"])
 
 
 def _groups_on(reader: SessionReader, node_id: str, missing: Set[str]) -> list[Holder]:

@@ -165,8 +165,12 @@ def group_sentence(found: GroupExplanation, strategy: str | None) -> str:
     if strategy == "STRICT_PACK":
         return "All bundles must be on one node. " + sentence_of(found.unplaced[0][1])
     which = f"Bundle {found.unplaced[0][0]} finds" if count == 1 else f"{count} of {found.bundles} bundles find"
-    beside = " even on empty nodes" if found.is_for_ever else " beside the others"
-    return f"{which} no place{beside}. {sentence_of(found.unplaced[0][1])}"
+    if found.is_for_ever:
+        return f"{which} no place even on empty nodes. {sentence_of(found.unplaced[0][1])}"
+    unproven = "" if found.is_possible else " No way was found to place all on empty nodes either, though there may be one."
+    first = found.unplaced[0][1]
+    why = "Nodes that are large enough are taken by others of them." if first.verdict is Verdict.NEVER else sentence_of(first)
+    return f"{which} no place beside the others. {why}{unproven}"
 
 
 def _never(found: Explanation) -> str:

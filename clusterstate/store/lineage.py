@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -112,6 +113,15 @@ READS = ("task_id", "attempt_number", "actor_id", "job_id", "type", "name", "sta
 _READ = ("task_id", "actor_id", "job_id", "type", "name", "parent_task_id", "func_or_class_name")
 
 
+@dataclass
+class _Members:
+    """Who joins and leaves a group in one batch."""
+
+    more: int = 0
+    one: Any = None  # that joins, and stays
+    left: set[Any] = field(default_factory=set)
+
+
 class _Tree:
     """One batch of changes: first where everything hangs, then each group and node above what changed, once."""
 
@@ -120,7 +130,7 @@ class _Tree:
         self._deltas: dict[int, Counts] = {}
         self._parents: dict[int, Node | None] = {}  # of groups; None: there is no such group
         self._groups: dict[Node, int | None] = {}  # of nodes that are there
-        self._members: dict[int, tuple[int, Any]] = {}  # group -> how many more, one of them
+        self._members: dict[int, _Members] = {}  # of groups
         self._unplaced: list[bytes] = []  # nodes whose own row may be there
 
     def take(self, before: Row | None, after: Row) -> None:
@@ -130,7 +140,7 @@ class _Tree:
         new = old if old is not None and was == is_now else self.admitted(is_now)
         first = after["attempt_number"] == 0
         if old is not None and before is not None and (old != new or before["state"] != after["state"]):
-            self.add(old, _one(before["state"], -1), -int(first and old != new), None)
+            self.add(old, _one(before["state"], -1), -int(first and old != new), after["task_id"])
         if old != new or before is None or before["state"] != after["state"]:
             self.add(new, _one(after["state"], 1), int(first and old != new), after["task_id"])
         if old != new and self._is_node(after["task_id"]):
@@ -154,9 +164,16 @@ class _Tree:
         self._add_members(key, members, member)
 
     def _add_members(self, key: int, members: int, member: Any) -> None:
-        if members:
-            before, one = self._members.get(key, (0, None))
-            self._members[key] = before + members, one if one is not None else member
+        if not members:
+            return
+        known = self._members.setdefault(key, _Members())
+        known.more += members
+        if members < 0:
+            known.left.add(member)
+            known.one = None if known.one == member else known.one
+        else:
+            known.left.discard(member)
+            known.one = member if known.one is None else known.one
 
     def admitted(self, place: Place) -> Place:
         """The place itself, or that of all further names below a node that has too many."""
@@ -169,7 +186,7 @@ class _Tree:
     def write(self) -> None:
         """Adds every change to its group and to all that is above."""
         self._place_nodes()
-        self._db.executemany(MORE_MEMBERS, [(*more, key) for key, more in self._members.items()])
+        self._write_members()
         groups: list[tuple[Any, ...]] = []
         nodes: list[tuple[Any, ...]] = []
         for key in self._in_order():
@@ -187,6 +204,14 @@ class _Tree:
                     known[at] += count
         self._db.executemany(_ADD.format(table="lineage_groups", key="group_key"), groups)
         self._db.executemany(_ADD.format(table="lineage_nodes", key="node"), nodes)
+
+    def _write_members(self) -> None:
+        """A group whose known member leaves has another that joins, or none that is known."""
+        for key, members in self._members.items():
+            found = self._db.execute("SELECT member FROM lineage_groups WHERE group_key = ?", (key,)).fetchone() if members.left else None
+            if found is not None and found[0] in members.left:
+                self._db.execute("UPDATE lineage_groups SET member = NULL WHERE group_key = ?", (key,))
+        self._db.executemany(MORE_MEMBERS, [(one.more, one.one, key) for key, one in self._members.items()])
 
     def _in_order(self) -> Iterator[int]:
         """Groups with changes and all above them, the lower ones first."""
@@ -232,7 +257,7 @@ class _Tree:
         self._db.execute("UPDATE lineage_nodes SET group_key = ? WHERE node = ?", (new, node))
         if place.kind == ACTOR:
             if old is not None:
-                self._add_members(old, -1, None)
+                self._add_members(old, -1, node)
             self._add_members(new, 1, node)
         self._groups[node] = new
 

@@ -15,10 +15,12 @@ from clusterstate.task_states import segment_of
 AT_ONCE = 100
 """Groups or members of one level that are shown, those with most running first."""
 LOST_AT_ONCE = 20
+COUNTED_MORE = 10_000
+"""How far those that are not shown are counted."""
 KEY = re.compile(r"g[0-9a-f]{16}|t[0-9a-f]{48}|a[0-9a-f]{32}")
 """g: a group; t: a task by its id; a: an actor by its id."""
 _LISTED = ", ".join(COLUMNS)
-_UNFINISHED = " + ".join(name for name in COLUMNS if name != "n_finished") + " > 0"
+_UNFINISHED = " + ".join(name for name in COLUMNS if name != "n_finished")
 
 _ITSELF_UNFINISHED = "EXISTS (SELECT 1 FROM tasks WHERE task_id = node AND state <> 'FINISHED')"
 
@@ -46,11 +48,16 @@ class Level:
     """What is directly below something."""
 
     branches: tuple[Branch, ...]
-    more: int  # that are not among them
+    more: int  # that are not among them, as far as COUNTED_MORE
     leaves: int = 0  # of a group of tasks: members that called nothing, which are not branches
     parent_task_id: str | None = None  # whose leaves they are, and by what name
     actor_id: str | None = None
     name: str | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether `more` is all of them."""
+        return self.more < COUNTED_MORE
 
 
 class Lineage:
@@ -60,8 +67,9 @@ class Lineage:
         self._path = path
         self._job_id = job_id
         self._deadline = deadline
-        self._and_unfinished = f" AND {_UNFINISHED}" if hide_finished else ""
-        self._and_unfinished_itself = f" AND ({_UNFINISHED} OR {_ITSELF_UNFINISHED})" if hide_finished else ""
+        self._hides_finished = hide_finished
+        self._and_unfinished = f" AND {_UNFINISHED} > 0" if hide_finished else ""
+        self._and_unfinished_itself = f" AND ({_UNFINISHED} > 0 OR {_ITSELF_UNFINISHED})" if hide_finished else ""
 
     def top(self) -> Level:
         """What the driver called."""
@@ -99,22 +107,25 @@ class Lineage:
         """Tasks and actors with something below them whose own place is not known: nothing was recorded of them, or of their caller."""
         where = f"job_id = ? AND group_key IS NULL AND node <> ?{self._and_unfinished}"
         sql = f"SELECT node, {_LISTED} FROM lineage_nodes WHERE {where} LIMIT {LOST_AT_ONCE + 1}"  # noqa: S608 - names above
-        found = self._ask(sql, (self._job_id, self._job_id))
-        return Level(tuple(self._node_branch(row, None) for row in found[:LOST_AT_ONCE]), max(0, len(found) - LOST_AT_ONCE))
+        values = (self._job_id, self._job_id)
+        found = self._ask(sql, values)
+        more = self._more("lineage_nodes", where, values, LOST_AT_ONCE) if len(found) > LOST_AT_ONCE else 0
+        return Level(tuple(self._node_branch(row, None) for row in found[:LOST_AT_ONCE]), more)
 
     def _groups_of(self, node: Node) -> Level:
         where = f"parent = ?{self._and_unfinished}"
         columns = f"group_key, kind, name, members, member, {_LISTED}"
         sql = f"SELECT {columns} FROM lineage_groups WHERE {where} ORDER BY weight DESC LIMIT {AT_ONCE + 1}"  # noqa: S608 - names above
         found = self._ask(sql, (node,))
-        more = 0
-        if len(found) > AT_ONCE:
-            more = int(self._ask(f"SELECT count(*) FROM lineage_groups WHERE {where}", (node,))[0][0]) - AT_ONCE  # noqa: S608
+        more = self._more("lineage_groups", where, (node,), AT_ONCE) if len(found) > AT_ONCE else 0
         shown = [row for row in found[:AT_ONCE] if any(row[5:])]
         return Level(tuple(self._group_branch(row) for row in shown), more)
 
     def _group_branch(self, row: tuple[Any, ...]) -> Branch:
         group_key, kind, name, members, member, *counts = row
+        if members == 1 and member is None:  # who was known of it is elsewhere now
+            found = self._ask("SELECT node FROM lineage_nodes WHERE group_key = ? LIMIT 1", (group_key,))
+            member = found[0][0] if found else None
         key = self._key(member) if members <= 1 and member is not None else None
         if key is None:
             return Branch(f"g{group_key:016x}", "GROUP", name, members, _counted(counts), None, True, kind)
@@ -122,23 +133,43 @@ class Lineage:
         return Branch(key, kind, name, 1, _counted(counts), key[1:], is_node)
 
     def _members_of(self, group_key: int) -> Level:
-        found = self._ask("SELECT parent, kind, name, members FROM lineage_groups WHERE group_key = ?", (group_key,))
+        found = self._ask(f"SELECT parent, kind, name, members, {_UNFINISHED} FROM lineage_groups WHERE group_key = ?", (group_key,))  # noqa: S608
         if not found:
             return Level((), 0)
-        parent, kind, name, members = found[0]
+        parent, kind, name, members, unfinished = found[0]
         where = f"group_key = ?{self._and_unfinished_itself}"
         sql = f"SELECT node, {_LISTED} FROM lineage_nodes WHERE {where} ORDER BY weight DESC LIMIT {AT_ONCE + 1}"  # noqa: S608 - names above
         rows = self._ask(sql, (group_key,))
-        nodes = int(self._ask("SELECT count(*) FROM lineage_nodes WHERE group_key = ?", (group_key,))[0][0])
         above = self._key(parent)
         return Level(
             tuple(self._node_branch(row, name) for row in rows[:AT_ONCE]),
-            max(0, nodes - AT_ONCE) if len(rows) > AT_ONCE else 0,
-            max(0, members - nodes) if kind != ACTOR else 0,
+            self._more("lineage_nodes", where, (group_key,), AT_ONCE) if len(rows) > AT_ONCE else 0,
+            self._leaves(group_key, members, unfinished) if kind != ACTOR else 0,
             above[1:] if above is not None and above.startswith("t") else None,
             above[1:] if above is not None and above.startswith("a") else None,
             name,
         )
+
+    def _leaves(self, group_key: int, members: int, unfinished: int) -> int:
+        """Members that called nothing. Where what has finished is hidden: as many of them as attempts that have not, at most."""
+        [(nodes, below)] = self._ask(
+            f"SELECT count(*), coalesce(sum({_UNFINISHED}), 0) FROM lineage_nodes WHERE group_key = ?",  # noqa: S608 - names above
+            (group_key,),
+        )
+        leaves: int = max(0, members - int(nodes))
+        if not self._hides_finished or not leaves:
+            return leaves
+        sql = (
+            "SELECT count(*) FROM lineage_nodes CROSS JOIN tasks ON tasks.task_id = lineage_nodes.node"
+            " WHERE lineage_nodes.group_key = ? AND tasks.state <> 'FINISHED'"
+        )
+        themselves = int(self._ask(sql, (group_key,))[0][0])
+        return max(0, min(leaves, int(unfinished - below) - themselves))
+
+    def _more(self, table: str, where: str, values: tuple[Any, ...], shown: int) -> int:
+        """How many there are beyond those that are shown, counted as far as COUNTED_MORE."""
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {where} LIMIT {shown + COUNTED_MORE})"  # noqa: S608 - names above
+        return int(self._ask(sql, values)[0][0]) - shown
 
     def _node_branch(self, row: tuple[Any, ...], name: str | None) -> Branch:
         node, *counts = row

@@ -7,9 +7,11 @@ and what began long before the window is found however long ago that was. All ti
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +57,7 @@ class Track:
     worker_id: str | None
     node_id: str | None
     job_id: str | None  # of a task of it: Ray keeps the workers of jobs apart
-    type: str | None  # of that task, too
+    only: Condition | AnyOf | None = None  # where no worker is known: which tasks; they may be of any job and node
 
 
 class Span(NamedTuple):
@@ -129,9 +131,9 @@ class Timeline:
         else:
             sql = (
                 f"SELECT min(start_time_ms), max(start_time_ms), max(CASE WHEN {ended} THEN end_time_ms END)"  # noqa: S608 - numbers
-                f" FROM tasks WHERE worker_id IS ? AND {started}"
+                f" FROM tasks WHERE {{}} AND {started}"
             )
-            rows = [row for track in tracks for row in self._ask(sql, (track.number,))]
+            rows = [row for track in tracks for row in self._ask(sql.format(_rows_of(track)), _values_of(track))]
         firsts = [first for first, _, _ in rows if first is not None]
         lasts = [moment for _, *moments in rows for moment in moments if moment is not None]
         return Window(min(firsts), max(lasts) + 1) if firsts else None
@@ -143,12 +145,13 @@ class Timeline:
         if tracks is None:
             states = ", ".join(f"'{state}'" for state in SEGMENTS["running"])
             return bool(self._ask(f"{some} AND state IN ({states}) LIMIT 1"))  # pending tasks have no end either: they may be a million
-        return any(self._ask(f"{some} AND worker_id IS ? LIMIT 1", (track.number,)) for track in tracks)
+        return any(self._ask(f"{some} AND {_rows_of(track)} LIMIT 1", _values_of(track)) for track in tracks)
 
     def tracks(self, window: Window, condition: Condition | AnyOf | None = None) -> list[Track]:
         """Workers with a task in the window, in the order in which they were first heard of; those without a known worker last.
 
-        `condition` is about the `job_id`, `node_id` or `worker_id` that all tasks of a worker share.
+        `condition` is about the `job_id`, `node_id` or `worker_id` that all tasks of a worker share. Where no worker is known,
+        it is asked of each task.
         """
         low, high = self._bounds
         start, end = max(low, window.from_ms), min(high, window.to_ms)
@@ -161,18 +164,24 @@ class Timeline:
         first = (
             f"(SELECT row_hash FROM tasks x WHERE x.worker_id IS w.id AND x.start_time_ms >= {low} AND x.start_time_ms < {high} LIMIT 1)"  # noqa: S608
         )
-        columns = ("worker_id", "node_id", "job_id", "type")
+        columns = ("worker_id", "node_id", "job_id")
         where, values = conditions_sql(VIEW, (condition,)) if condition is not None else ([], [])
         selected = ", ".join(_sql(name) for name in columns)
-        sql = f"{WORKERS} SELECT w.id, {selected} FROM w JOIN tasks ON tasks.row_hash = {first} WHERE {' AND '.join((*where, is_there))}"  # noqa: S608
-        found = [Track(number, *_decoded(columns, rest)) for number, *rest in self._ask(sql, values)]
-        return sorted(found, key=lambda track: (track.number is None, track.number or 0))
+        of_known = " AND ".join(("w.id IS NOT NULL", *where, is_there))
+        sql = f"{WORKERS} SELECT w.id, {selected} FROM w JOIN tasks ON tasks.row_hash = {first} WHERE {of_known}"  # noqa: S608
+        found = sorted(
+            (Track(number, *_decoded(columns, rest)) for number, *rest in self._ask(sql, values)), key=lambda one: one.number or 0
+        )
+        unknown = Track(None, None, None, None, only=condition)
+        overlaps = f"start_time_ms >= {low} AND start_time_ms < {end} AND (start_time_ms >= {start} OR end_time_ms > {start} OR {RUNS})"
+        sql = f"SELECT {selected} FROM tasks WHERE {_rows_of(unknown)} AND {overlaps} LIMIT 1"  # noqa: S608 - numbers
+        return [*found, *(replace(Track(None, *_decoded(columns, row)), only=condition) for row in self._ask(sql, _values_of(unknown)))]
 
     def counts(self, tracks: Sequence[Track], window: Window) -> dict[int | None, int]:
         """Tasks that started in the window, by the number of their worker."""
         start, end = self._within(window)
-        sql = f"SELECT count(*) FROM tasks WHERE worker_id IS ? AND start_time_ms >= {start} AND start_time_ms < {end}"  # noqa: S608 - numbers
-        return {track.number: int(self._ask(sql, (track.number,))[0][0]) for track in tracks}
+        sql = f"SELECT count(*) FROM tasks WHERE {{}} AND start_time_ms >= {start} AND start_time_ms < {end}"  # noqa: S608 - numbers
+        return {track.number: int(self._ask(sql.format(_rows_of(track)), _values_of(track))[0][0]) for track in tracks}
 
     def spans(self, tracks: Sequence[Track], window: Window, shortest_ms: int, limit: int) -> Found:
         """Tasks in the window of these workers that lasted at least so long, or still run: `limit` at most.
@@ -192,8 +201,9 @@ class Timeline:
         rows: list[Span] = []
         for track in tracks:
             for part in parts:
-                sql = f"SELECT row_hash, worker_id, {selected} FROM tasks WHERE worker_id IS ? AND {part} LIMIT {limit + 1 - len(rows)}"  # noqa: S608
-                found = ask(self._path, sql, (track.number,), deadline)
+                where = f"{_rows_of(track)} AND {part}"
+                sql = f"SELECT row_hash, worker_id, {selected} FROM tasks WHERE {where} LIMIT {limit + 1 - len(rows)}"  # noqa: S608
+                found = ask(self._path, sql, _values_of(track), deadline)
                 rows += [Span(key, worker, *_decoded(names, rest)) for key, worker, *rest in found]
                 if len(rows) > limit:
                     return Found(rows[:limit], is_cut=True)
@@ -207,7 +217,7 @@ class Timeline:
         step = _step(window, columns)
         low, high = self._within(window)
         place = (
-            f"FROM tasks WHERE worker_id IS :worker AND start_time_ms >= max({low}, {window.from_ms} + i * {step})"
+            f"FROM tasks WHERE :rows AND start_time_ms >= max({low}, {window.from_ms} + i * {step})"
             f" AND start_time_ms < min({high}, {window.from_ms} + (i + 1) * {step})"
         )
         name = f"(SELECT name {place} ORDER BY start_time_ms"
@@ -217,7 +227,7 @@ class Timeline:
         rows: list[Cell] = []
         for track in tracks:
             try:
-                found = ask(self._path, sql.replace(":worker", _literal(track.number)), (), deadline)
+                found = ask(self._path, sql.replace(":rows", _rows_of(track)), _values_of(track), deadline)
             except DeadlinePassed:
                 return Found(rows, is_cut=True)
             rows += [Cell(track.number, column, count, first if first == last else None) for column, count, first, last in found]
@@ -227,12 +237,13 @@ class Timeline:
         """How many tasks started in each of so many equal columns, of all or of these workers; None: that takes too long to count."""
         step = _step(window, columns)
         place = f"start_time_ms >= {window.from_ms} + i * {step} AND start_time_ms < {window.from_ms} + (i + 1) * {step}"
-        sql = f"{_columns(columns)} SELECT (SELECT count(*) FROM tasks WHERE %s{place}) FROM c"  # noqa: S608 - numbers
+        sql = f"{_columns(columns)} SELECT (SELECT count(*) FROM tasks WHERE :rows{place}) FROM c"  # noqa: S608 - numbers
         deadline = time.monotonic() + ASIDE_S
         counts = [0] * columns
         try:
-            for worker in [""] if tracks is None else [f"worker_id IS {_literal(track.number)} AND " for track in tracks]:
-                for column, (count,) in enumerate(ask(self._path, sql % worker, (), deadline)):
+            asked = [("", [])] if tracks is None else [(f"{_rows_of(track)} AND ", _values_of(track)) for track in tracks]
+            for rows, values in asked:
+                for column, (count,) in enumerate(ask(self._path, sql.replace(":rows", rows), values, deadline)):
                     counts[column] += count
         except DeadlinePassed:
             return None
@@ -246,14 +257,15 @@ class Timeline:
         meets = f"(start_time_ms >= {start} OR end_time_ms > {start} OR {RUNS})"
         sql = (
             "SELECT row_hash, worker_id, start_time_ms FROM tasks"  # noqa: S608 - declared names
-            f" WHERE worker_id IS ? AND start_time_ms >= {low} AND start_time_ms < {end} AND {meets} AND {' AND '.join(where)} LIMIT ?"
+            f" WHERE :rows AND start_time_ms >= {low} AND start_time_ms < {end} AND {meets} AND {' AND '.join(where)} LIMIT ?"
         )
         deadline = time.monotonic() + SEARCH_S
         rows: list[Match] = []
         searched: set[int | None] = set()
         for track in tracks:
             try:
-                found = ask(self._path, sql, (track.number, *values, limit + 1 - len(rows)), deadline)
+                bound = (*_values_of(track), *values, limit + 1 - len(rows))
+                found = ask(self._path, sql.replace(":rows", _rows_of(track)), bound, deadline)
             except DeadlinePassed:
                 break
             rows += [Match(*row) for row in found]
@@ -294,8 +306,16 @@ def _columns(number: int) -> str:
     return f"WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < {number - 1})"  # noqa: S608 - a number
 
 
-def _literal(number: int | None) -> str:
-    return "NULL" if number is None else str(int(number))
+def _rows_of(track: Track) -> str:
+    """The condition on rows that are of a track, its marks numbered, so that it may stand in a question more than once."""
+    terms, _ = conditions_sql(VIEW, (track.only,)) if track.only is not None else ([], [])
+    numbers = count(2)
+    only = "".join(f" AND +{term}" for term in terms)  # rather by the index of workers
+    return "worker_id IS ?1" + re.sub(r"\?", lambda _: f"?{next(numbers)}", only)
+
+
+def _values_of(track: Track) -> list[Any]:
+    return [track.number, *(conditions_sql(VIEW, (track.only,))[1] if track.only is not None else ())]
 
 
 def _sql(name: str) -> str:

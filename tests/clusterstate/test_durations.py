@@ -79,3 +79,24 @@ def test_names_without_end_are_counted_together(tmp_path: Path, monkeypatch: pyt
     found = {one.name: one.count for one in durations.durations(tmp_path / "index.db", None, 100, time.monotonic() + 5)}
     assert len(found) == 6
     assert found[OTHER_NAMES] == 15
+
+
+def test_a_name_that_nothing_counts_under_any_more_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with closing(Index(path)) as index:
+        index.make_sorts()
+        put(index, ran(1, 10, name="before"), ran(2, 10, name="stays"))
+        put(index, ran(1, 10, name="after"))
+    found = durations.durations(path, None, 100, time.monotonic() + 5)
+    assert [(one.name, one.count) for one in found] == [("after", 1), ("stays", 1)]
+
+
+def test_names_are_counted_once_over_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durations, "NAMES_OF_A_JOB", 5)
+    with closing(Index(tmp_path / "index.db")) as index:
+        index.make_sorts()
+        for number in range(1, 9):
+            put(index, *(ran(100 * number + ms, ms, name=f"name {number}") for ms in range(9)))
+        put(index, *(ran(900 + number, 50, name=f"name {number}") for number in range(1, 9)))
+    found = {one.name: one.count for one in durations.durations(tmp_path / "index.db", None, 100, time.monotonic() + 5)}
+    assert found == {**{f"name {number}": 10 for number in range(1, 6)}, OTHER_NAMES: 30}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 
 from clusterstate.model import OTHER_NAMES, Task
 from clusterstate.resources import TASKS
-from clusterstate.store import lineage
+from clusterstate.store import lineage, lineage_reading
 from clusterstate.store.index import Index
+from clusterstate.store.lineage_reading import Lineage
 from clusterstate.task_states import segment_of
 
 JOB = "01000000"
@@ -213,6 +215,77 @@ def test_rows_that_are_given_up_go_on_counting(tmp_path: Path) -> None:
         index.delete(TASKS, [task_id(1), task_id(2)])
         index.commit()
     assert tree(tmp_path / "index.db")["job:T:fit"] == (1, {"finished": 2})
+
+
+def bare(number: int, **fields: Any) -> Task:
+    """A task of which only its state has come."""
+    return normal(number, name=None, type=None, state="RUNNING", **fields)
+
+
+def read(path: Path, *, hide_finished: bool = False) -> Lineage:
+    return Lineage(path, JOB, time.monotonic() + 10, hide_finished=hide_finished)
+
+
+def test_a_member_that_left_does_not_stand_for_those_that_stay(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with closing(Index(path)) as index:
+        index.make_sorts()
+        put(index, bare(1), bare(2))
+        put(index, normal(1, name="fit"))
+        of_nobody, fit = sorted(read(path).top().branches, key=lambda one: one.name or "")
+        assert (of_nobody.kind, of_nobody.id, of_nobody.members) == ("GROUP", None, 1)
+        assert (fit.kind, fit.id) == ("TASK", task_id(1))
+        put(index, bare(3), normal(2, name="fit"))
+        alone = next(one for one in read(path).top().branches if one.name is None)
+        assert (alone.kind, alone.id) == ("TASK", task_id(3)), "who joins as the known one leaves is known"
+        put(index, normal(4, bare(3).task_id, name="called"), bare(5))
+        put(index, bare(6))
+        put(index, normal(6, name="fit"))
+        put(index, normal(5, name="fit"))
+        alone = next(one for one in read(path).top().branches if one.name is None)
+        assert alone.id == task_id(3), "those who stay go on being known"
+
+
+def test_the_last_member_is_known_by_what_it_called(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with closing(Index(path)) as index:
+        index.make_sorts()
+        put(index, bare(1), bare(2), normal(3, task_id(2), name="called"))
+        put(index, normal(1, name="fit"))
+    alone = next(one for one in read(path).top().branches if one.name is None)
+    assert (alone.id, alone.total) == (task_id(2), 2)
+
+
+def test_what_is_beyond_what_is_shown_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "index.db"
+    with closing(Index(path)) as index:
+        index.make_sorts()
+        put(index, *(normal(number, task_id(1000 + number), name="orphan") for number in range(1, 51)))
+    lost = read(path).lost()
+    assert (len(lost.branches), lost.more, lost.is_exact) == (20, 30, True)
+    monkeypatch.setattr(lineage_reading, "COUNTED_MORE", 10)
+    lost = read(path).lost()
+    assert (lost.more, lost.is_exact) == (10, False)
+
+
+def test_what_is_hidden_is_not_counted_as_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage_reading, "AT_ONCE", 3)
+    path = tmp_path / "index.db"
+    callers = [normal(number, name="fit") for number in range(1, 11)]
+    called = [normal(100 + number, task_id(number), name="load", state="RUNNING" if number < 6 else "FINISHED") for number in range(1, 11)]
+    leaves = [normal(200 + number, name="fit", state="FAILED" if number < 2 else "FINISHED") for number in range(8)]
+    with closing(Index(path)) as index:
+        index.make_sorts()
+        put(index, *callers, *called, *leaves)
+
+    [group] = read(path).top().branches
+
+    def level(*, hide_finished: bool) -> tuple[int, int, int]:
+        found = read(path, hide_finished=hide_finished).below(group.key)
+        return len(found.branches), found.more, found.leaves
+
+    assert level(hide_finished=False) == (3, 7, 8)
+    assert level(hide_finished=True) == (3, 2, 2)
 
 
 def test_ids_that_close_a_circle_hang_nowhere_and_end(tmp_path: Path) -> None:

@@ -76,16 +76,16 @@ def test_a_worker_is_there_for_what_began_long_before(cluster: BuiltCluster, tim
 
 def test_workers_are_found_by_job_node_and_id_and_tasks_without_one_come_last(cluster: BuiltCluster, timeline: Timeline) -> None:
     ran(cluster, 0, 1, None, job_id="01000000")
-    ran(cluster, 0, 1, TWO, job_id="02000000", node_id="n2", type="DRIVER_TASK")
+    ran(cluster, 0, 1, TWO, job_id="02000000", node_id="n2")
     ran(cluster, 0, 1, ONE, job_id="01000000", node_id="n1")
     all_there = window(0, 10)
 
     tracks = timeline.tracks(all_there)
 
-    assert [(track.worker_id, track.node_id, track.job_id, track.type) for track in tracks] == [
-        (TWO, "n2", "02000000", "DRIVER_TASK"),
-        (ONE, "n1", "01000000", None),
-        (None, None, "01000000", None),
+    assert [(track.worker_id, track.node_id, track.job_id) for track in tracks] == [
+        (TWO, "n2", "02000000"),
+        (ONE, "n1", "01000000"),
+        (None, None, "01000000"),
     ]
 
     def found(condition: Condition | AnyOf) -> list[str | None]:
@@ -94,6 +94,29 @@ def test_workers_are_found_by_job_node_and_id_and_tasks_without_one_come_last(cl
     assert found(Condition("job_id", "is", "01000000")) == [ONE, None]
     assert found(Condition("node_id", "is", "n2")) == [TWO]
     assert found(AnyOf((Condition("worker_id", "is", ONE), Condition("worker_id", "is", "none such")))) == [ONE]
+
+
+@pytest.mark.parametrize("name", ["job_id", "node_id"])
+def test_tasks_without_a_known_worker_are_those_of_the_job_or_node_that_is_asked_for(
+    cluster: BuiltCluster, timeline: Timeline, name: str
+) -> None:
+    ran(cluster, 0, 10, None, name="theirs", **{name: "02000000"})
+    ran(cluster, 5, 20, None, name="ours", state="FAILED", **{name: "01000000"})
+    ran(cluster, 30, None, None, name="theirs", **{name: "02000000"})
+    within = window(0, 100)
+
+    [track] = timeline.tracks(within, Condition(name, "is", "01000000"))
+
+    assert [span.name for span in timeline.spans([track], within, 0, 100).rows] == ["ours"]
+    assert timeline.counts([track], within) == {None: 1}
+    assert timeline.cells([track], within, 10, named=True).rows == [(None, 0, 1, "ours")]
+    assert timeline.starts(within, 10, [track]) == [1, *[0] * 9]
+    assert timeline.extent([track]) == (T + 5, T + 21)
+    assert not timeline.runs([track])
+    assert len(timeline.matching([track], within, (Condition("name", "contains", "s"),), 10).rows) == 1
+    assert timeline.tracks(window(25, 100), Condition(name, "is", "01000000")) == []
+    assert timeline.tracks(within, Condition(name, "is", "03000000")) == []
+    assert timeline.counts(timeline.tracks(within), within) == {None: 3}
 
 
 def test_starts_are_counted_by_worker_and_by_column(cluster: BuiltCluster, timeline: Timeline) -> None:

@@ -117,3 +117,47 @@ def test_only_live_nodes_count_and_their_totals_are_known_before_their_status() 
 def test_raylets_of_one_host_are_told_apart() -> None:
     nodes = [Node("aa" * 28, "ALIVE", hostname="one"), Node("bb" * 28, "ALIVE", hostname="one")]
     assert [room.name for room in rooms(nodes, [])] == ["one (aaaaaaaa)", "one (bbbbbbbb)"]
+
+
+def shapes(*asked: dict[str, float], **labels: str) -> list[Bundle]:
+    return [Bundle(index, resources, label_selector=labels) for index, resources in enumerate(asked)]
+
+
+def empty(*totals: dict[str, float]) -> list[Room]:
+    return [Room(str(index), f"node-{index}", total, total, {}) for index, total in enumerate(totals)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "strategy", "there"),
+    [
+        (shapes({"CPU": 4}, {"CPU": 1, "GPU": 1}), "PACK", empty({"CPU": 4, "GPU": 1}, {"CPU": 4})),
+        (shapes({"CPU": 4}, {"CPU": 1, "GPU": 1}), "STRICT_SPREAD", empty({"CPU": 4, "GPU": 1}, {"CPU": 4})),
+        (shapes({"CPU": 6}, {"CPU": 2}, {"CPU": 8}), "SPREAD", empty({"CPU": 8}, {"CPU": 8})),
+        (shapes({"memory": 2**30}, {"CPU": 4, "memory": 1}), "PACK", empty({"CPU": 4, "memory": 2**30}, {"CPU": 1, "memory": 2**30})),
+        (shapes({}, {"CPU": 0}), "PACK", empty({"CPU": 1})),
+    ],
+)
+def test_what_is_scarce_is_placed_first_on_the_tightest_node(asked: list[Bundle], strategy: str, there: list[Room]) -> None:
+    assert explain_group(asked, strategy, there).verdict is Verdict.FITS
+
+
+def test_it_is_never_only_where_that_is_sure() -> None:
+    tight = empty({"CPU": 8, "GPU": 4}, {"CPU": 8, "GPU": 4})
+    hard = shapes({"CPU": 3, "GPU": 1}, {"CPU": 5, "GPU": 3}, {"CPU": 5, "GPU": 1}, {"CPU": 4, "GPU": 2})  # 17 of 16 CPU
+    assert explain_group(hard, "PACK", tight).verdict is Verdict.NEVER
+    unsure = explain_group(shapes({"CPU": 5}, {"CPU": 6}, {"CPU": 5.5}), "PACK", empty({"CPU": 9}, {"CPU": 9}))
+    assert (unsure.verdict, unsure.is_for_ever, unsure.is_possible) == (Verdict.BUSY, False, False)
+    of_one_shape = explain_group(shapes({"CPU": 5}, {"CPU": 5}, {"CPU": 5}), "PACK", empty({"CPU": 9}, {"CPU": 9}))
+    assert of_one_shape.verdict is Verdict.NEVER, "two of them go on two nodes, however much is free beside"
+
+
+def test_a_bundle_that_fits_nowhere_is_the_one_that_is_told() -> None:
+    found = explain_group(shapes({"CPU": 4}, {"CPU": 4}, {"TPU": 1}), "PACK", empty({"CPU": 4}))
+    assert found.is_for_ever
+    assert [index for index, _ in found.unplaced] == [2]
+
+
+def test_a_node_taken_by_another_bundle_is_no_reason_for_ever() -> None:
+    there = [Room("0", "large", {"CPU": 8}, {"CPU": 8}, {}), Room("1", "full", {"CPU": 8}, {"CPU": 1}, {}), *empty({"CPU": 2})]
+    found = explain_group(shapes({"CPU": 8}, {"CPU": 7}), "STRICT_SPREAD", there)
+    assert (found.verdict, found.is_for_ever, found.is_possible) == (Verdict.BUSY, False, True)

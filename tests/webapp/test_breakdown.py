@@ -8,6 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from clusterstate.model import Task
+from clusterstate.resources import TASKS
+from clusterstate.store import lineage_reading, reader
+from clusterstate.store.sqlite_reading import DeadlinePassed
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 
@@ -118,3 +122,21 @@ def test_durations_are_shown_by_name_with_a_link_to_the_slowest(vera: Person, cl
         assert "fit &lt;b&gt;" in page
         assert "sort=-duration_ms" in page
         assert re.search(r'<td class="n">4</td><td class="n">1 ms</td>', page)
+
+
+def test_durations_that_take_too_long_leave_the_rest_of_the_page(vera: Person, tree: BuiltCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any) -> Any:
+        raise DeadlinePassed
+
+    monkeypatch.setattr(reader, "durations", late)
+    assert shown(vera) == ["▸ main 33 of 35, 1 running, 1 failed start here"]
+    assert "They took too long to read." in vera.page(f"/c/demo/jobs/{JOB}?tab=breakdown").text
+
+
+def test_how_many_callers_are_not_recorded_is_said(vera: Person, cluster: BuiltCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.with_job(job_id=JOB, job_key=JOB)
+    calls = (Task(task_id(n), name="orphan", type="NORMAL_TASK", job_id=JOB, parent_task_id=task_id(1000 + n)) for n in range(1, 31))
+    cluster.with_rows(TASKS, *calls)
+    assert "and 10 more" in vera.page(f"/c/demo/jobs/{JOB}?tab=breakdown").text
+    monkeypatch.setattr(lineage_reading, "COUNTED_MORE", 5)
+    assert "and at least 5 more" in vera.page(f"/c/demo/jobs/{JOB}?tab=breakdown&hide=").text

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from clusterstate import model
+from clusterstate.resources import ACTORS
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
+from webapp import holders
 from webapp.reasons import Reason, why_actor_waits, why_group_waits
 
 
@@ -56,6 +58,21 @@ def test_who_holds_what_is_missing_is_told_the_largest_first(cluster: BuiltClust
         ("placement group trainers", {"CPU": 2.0}, None),
         ("small", {"CPU": 1.0}, small.start_time_ms),
     ]
+
+
+def test_dead_actors_do_not_hide_who_holds_something(cluster: BuiltCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "LOOKED_AT", 10)
+    busy = node(cluster, "busy", {"CPU": 8.0}, {"CPU": 1.0})
+    group = cluster.with_placement_group(bundles=[model.Bundle(0, {"CPU": 2.0}, busy)])
+    of: dict[str, Any] = {"node_id": busy, "required_resources": {"CPU": 1.0}}
+    inside = {**of, "placement_group_id": group.placement_group_id}
+    for fields in (of, inside):
+        cluster.with_rows(ACTORS, *(model.Actor(f"{n:030x}{len(fields):02x}", state="DEAD", start_time_ms=n, **fields) for n in range(20)))
+    lives = cluster.with_actor(name="lives", **of)
+    in_group = cluster.with_actor(name="lives inside", **inside)
+
+    assert [one.label for one in holders.holders_on(cluster.reader, busy, {"CPU"}) if one.endpoint == "actor"] == [lives.name]
+    assert [one.label for one in holders.holders_in(cluster.reader, group.placement_group_id)] == [in_group.name]
 
 
 @pytest.mark.parametrize(

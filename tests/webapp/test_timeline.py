@@ -111,13 +111,10 @@ def test_what_runs_lasts_until_now_and_what_never_began_is_left_out(vera: Person
     assert absurd.task_id not in found
 
 
-def test_rows_are_named_by_node_and_by_worker_or_driver(vera: Person, cluster: BuiltCluster) -> None:
+def test_rows_are_named_by_node_and_by_worker(vera: Person, cluster: BuiltCluster) -> None:
     known, gone = cluster.with_node(node_ip="10.0.0.1").node_id, "cd" * 28
-    placed = [(known, "w1", None), (known, "w2", None), (gone, "w3", None), (None, None, None), (None, None, "DRIVER_TASK")]
-    tasks = [
-        cluster.with_task(node_id=node, worker_id=worker, type=kind, job_id="02000000", start_time_ms=BEGAN)
-        for node, worker, kind in placed
-    ]
+    placed = [(known, "w1"), (known, "w2"), (gone, "w3"), (None, None)]
+    tasks = [cluster.with_task(node_id=node, worker_id=worker, job_id="02000000", start_time_ms=BEGAN) for node, worker in placed]
 
     found = events(vera)
 
@@ -128,7 +125,6 @@ def test_rows_are_named_by_node_and_by_worker_or_driver(vera: Person, cluster: B
         ("Node 10.0.0.1", "worker:w2"),
         (f"Node {gone}", "worker:w3"),
         ("Node unknown", "worker:unknown"),
-        ("Node unknown", "driver:02000000"),
     ]
 
 

@@ -255,19 +255,17 @@ def test_rows_go_by_node_and_are_paged() -> None:
         name: Node(name, "ALIVE", node_ip=ip, is_head_node=name == "head")
         for name, ip in (("late", "10.0.0.10"), ("early", "10.0.0.9"), ("head", "10.0.0.99"))
     }
-    tracks = [
-        Track(n, f"w{n}", name, None, "DRIVER_TASK" if n == 4 else None) for n, name in enumerate(["late", "early", "gone", "head", "head"])
-    ]
-    tracks.append(Track(None, None, None, None, None))
+    tracks = [Track(n, f"w{n}", name, None) for n, name in enumerate(["late", "early", "gone", "head", "head"])]
+    tracks.append(Track(None, None, None, None))
 
     page = page_of(tracks, nodes, (), 1)
-    assert [unit.tracks[0].worker_id for unit in page.units] == ["w4", "w3", "w1", "w0", "w2", None]
+    assert [unit.tracks[0].worker_id for unit in page.units] == ["w3", "w4", "w1", "w0", "w2", None]
 
     folded = page_of(tracks, nodes, ("head",), 1)
     assert [(unit.node_id, unit.is_closed, len(unit.tracks)) for unit in folded.units][:2] == [("head", True, 2), ("early", False, 1)]
     assert all(unit.is_closed for unit in page_of(tracks, nodes, ("all",), 1).units)
 
-    many = [Track(n, f"w{n}", "head", None, None) for n in range(ROWS + 5)]
+    many = [Track(n, f"w{n}", "head", None) for n in range(ROWS + 5)]
     last = page_of(many, nodes, (), 99)
     assert (last.number, last.pages, last.first, last.total, len(last.units)) == (2, 2, ROWS + 1, ROWS + 5, 5)
 

@@ -15,6 +15,8 @@ from clusterstate.model import Task
 from clusterstate.resources import TASKS
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Clock, Person
+from webapp.timeline import reading
+from webapp.timeline.lanes import MOST_LANES
 
 PATH = "/c/demo/timeline"
 ONE, TWO = "a1" * 28, "b2" * 28
@@ -187,6 +189,21 @@ def test_many_tasks_are_blocks_with_counts_that_lead_closer(vera: Person, cluste
     assert not closer.blocks
     beside = sum(count for count, block in zip(counted, shown.blocks, strict=True) if block[0] == shown.blocks[0][0])
     assert len([title for _, _, title in closer.bars if title.startswith("step")]) == beside
+
+
+def test_long_tasks_that_are_too_many_to_be_drawn_are_told(
+    vera: Person, cluster: BuiltCluster, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SHAPES", 20)
+    for worker in (ONE, TWO):
+        for number in range(15):
+            ran(cluster, now - 60_000 + number, None, "async", worker)
+    window = f"?from={now - 30_000}&to={now}"
+
+    assert "too many long tasks" in picture(vera, window).page
+    alone = picture(vera, f"{window}&worker_id={TWO}")
+    assert "too many long tasks" not in alone.page
+    assert len(alone.bars) == MOST_LANES
 
 
 def test_a_folded_node_is_one_row(vera: Person, cluster: BuiltCluster, now: int) -> None:

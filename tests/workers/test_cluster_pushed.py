@@ -426,7 +426,7 @@ def test_what_the_gcs_gives_up_of_pushed_tasks_is_lost_to_nobody(
         eventually(lambda: seen.session is not None)
         spool.put(*told_of(ray, ids[:1]))
         eventually(lambda: pushed(seen).events)
-        eventually(lambda: set(ids) <= tasks(seen).keys())
+        eventually(lambda: set(ids) <= tasks(seen).keys(), within_s=60)
         ray.forget_task(ids[0])
         ray.forget_task(ids[1])
         ray.refuse("GetTaskEvents")
@@ -434,7 +434,7 @@ def test_what_the_gcs_gives_up_of_pushed_tasks_is_lost_to_nobody(
         ray.forget_task(another)  # nobody told of this one
         ray.allow("GetTaskEvents")
 
-        eventually(lambda: (seen.report and seen.report.tasks_dropped) == 1)
+        eventually(lambda: (seen.report and seen.report.tasks_dropped) == 1, within_s=60)
 
 
 def test_a_job_is_not_settled_while_the_gcs_counts_more_than_came(
@@ -452,5 +452,5 @@ def test_a_job_is_not_settled_while_the_gcs_counts_more_than_came(
         ray.finish_job(job)
         ray.allow("GetTaskEvents")
 
-        eventually(lambda: missing in tasks(seen), within_s=12)
+        eventually(lambda: missing in tasks(seen), within_s=60)  # beside what is pushed the GCS is asked seldom
         assert tasks(seen)[missing].state == "FINISHED"

@@ -83,6 +83,7 @@ class TimelinePage:
     keys: tuple[Key, ...]
     more_keys: int
     is_cut: bool  # some are not drawn: it took too long
+    has_all_bars: bool  # False: long tasks of the last rows are not, or only counted where they started
     has_all_failures: bool
     waiting: int  # tasks that have not started
     columns: int  # 0: every task is a bar
@@ -130,6 +131,7 @@ def load(reader: SessionReader, asked: Asked, whose: Whose, now_ms: int, zone: s
         keys=tuple(keys),
         more_keys=more_keys,
         is_cut=reading.is_cut,
+        has_all_bars=reading.has_all_bars,
         has_all_failures=reading.has_all_failures,
         waiting=sum(n for state, n in states.items() if is_pending(state)) if all_tracks is None else 0,
         columns=reading.pen.columns,

@@ -35,6 +35,7 @@ class Reading:
     spans: list[Span]
     cells: list[Cell]
     is_cut: bool = False  # the last rows took too long
+    has_all_bars: bool = True  # every task that is long enough for one is a bar
     has_all_failures: bool = True  # every block in which a task failed is marked
     search: Search | None = None
 
@@ -67,10 +68,11 @@ def _counted(
     timeline: Timeline, opened: list[Track], closed: list[Track], counts: Mapping[int | None, int], failed: int, pen: Pen
 ) -> Reading:
     both = [*opened, *closed]
-    spans: list[Span] = timeline.spans(opened, pen.window, pen.step_ms, SHAPES).rows
+    long = timeline.spans(opened, pen.window, pen.step_ms, SHAPES)
+    spans: list[Span] = long.rows
     found = timeline.cells(both, pen.window, pen.columns, named=pen.colour == "name")
     cells = without(found.rows, spans, pen.column_of, pen.window.from_ms)
-    if failed <= sum(counts.get(track.number, 0) for track in both):
+    if failed <= sum(counts.get(track.number, 0) for track in both) and not any(track.only for track in both):
         failures, is_cut = timeline.failures(pen.window, MOST_FAILED)
         are_all = not is_cut
     else:
@@ -79,7 +81,7 @@ def _counted(
     drawn = {span.key for span in spans}
     failed_in = pen.places(match for match in failures if match.key not in drawn)
     pen = replace(pen, most=max((cell.tasks for cell in cells), default=1), failed=failed_in)
-    return Reading(pen, spans, cells, found.is_cut, are_all)
+    return Reading(pen, spans, cells, found.is_cut, not long.is_cut, are_all)
 
 
 def _searched(timeline: Timeline, asked: Asked, tracks: Sequence[Track], page: Page, reading: Reading) -> Reading:

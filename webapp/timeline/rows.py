@@ -35,14 +35,14 @@ class Page:
 
 
 def page_of(tracks: Sequence[Track], nodes: Mapping[str, Node], closed: Sequence[str], number: int) -> Page:
-    """Page `number` of the rows of these workers, drivers first on their node; the last page where there are not as many."""
+    """Page `number` of the rows of these workers; the last page where there are not as many."""
     grouped: dict[str | None, list[Track]] = {}
     for track in tracks:
         grouped.setdefault(track.node_id, []).append(track)
     order = sorted(grouped, key=_place_of(nodes))
     units: list[Unit] = []
     for node_id in order:
-        of_node = tuple(sorted(grouped[node_id], key=lambda track: track.type != "DRIVER_TASK"))
+        of_node = tuple(grouped[node_id])
         if ALL in closed or node_id in closed:
             units.append(Unit(node_id, of_node, is_closed=True))
         else:
