@@ -100,14 +100,18 @@ def test_what_was_given_up_or_never_recorded_counts_in_the_bar(vera: Person, clu
 
 
 def test_pushed_tasks_say_so_and_what_could_not_be_read(vera: Person, cluster: BuiltCluster) -> None:
-    cluster.with_task()
+    actor = cluster.with_actor()
+    task = cluster.with_task(actor_id=actor.actor_id, is_dropped=True)
     source = model.SourceReport("tasks", "push+poll", 150.0, BEGAN / 1000, None)
-    pushed = model.PushReport(bodies=9, unreadable=2, set_aside=1, waiting_bytes=5_000_000)
+    pushed = model.PushReport(bodies=9, unreadable=2, set_aside=1, waiting_bytes=5_000_000, dropped=4)
     cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], pushed=pushed))
     page = vera.page("/c/demo/tasks").text
     assert "pushed by Ray's agents, and counted at the GCS each " in page
     assert "3 pushed events or bodies could not be read" in page
     assert "wait to be read" in page
+    assert "of 4 Ray's workers or agents lost events" in page
+    assert "lost events of this attempt" in vera.page(f"/c/demo/tasks/{task.task_id}").text
+    assert "pushed by Ray's agents" in vera.page(f"/c/demo/actors/{actor.actor_id}").text
 
 
 @pytest.mark.parametrize(
