@@ -6,11 +6,12 @@ worker finds it in the journal.
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import redis
 
@@ -55,13 +56,14 @@ class OperationRequests:
         self, cluster: str, session: str, submission_id: str, request: JobRequest, who: str, detail: Mapping[str, object], now: float
     ) -> Operation:
         """Records a submission. The same one by the same person again is the one that there is; raises OperationExists for another."""
-        plain = json.dumps(asdict(request)).encode()
-        asked = _new(SubmitJob, cluster, session, submission_id, who, request.masked(), now)
+        plain = json.dumps(asdict(request), sort_keys=True).encode()
+        mark = hmac.new(self._sealing_key, b"raydeck mark 1\0" + plain, "sha256").hexdigest()
+        asked = replace(_new(SubmitJob, cluster, session, submission_id, who, request.masked(), now), mark=mark)
         try:
             return self._ask(asked, plain, detail, now)
         except OperationExists:
             known = self._unrefused_submission(asked)
-            if known is None or (known.who, known.request) != (asked.who, asked.request):
+            if known is None or (known.who, known.request, known.mark or mark) != (asked.who, asked.request, mark):
                 raise
             return known
 

@@ -15,7 +15,10 @@ from clusterstate.journal.audit import canonical
 from clusterstate.journal.records import DONE, QUEUED, REFUSED, SENDING, UNKNOWN, Operation
 
 MAX_OUTCOME = 2000
-COLUMNS = "operation_id, cluster, session, action, target, who, asked_at, request, state, tries, started_at, finished_at, outcome, intent"
+COLUMNS = (
+    "operation_id, cluster, session, action, target, who, asked_at, request, state, tries, started_at, finished_at, outcome, intent,"
+    " is_sent, mark"
+)
 
 
 class OperationExists(ValueError):
@@ -35,8 +38,8 @@ def record(connection: sqlite3.Connection, operation: Operation, sealed: bytes, 
     intent = audit.append(connection, "intent", operation.who, operation.action, told, operation.asked_at)
     try:
         connection.execute(
-            "INSERT INTO operations (operation_id, cluster, session, action, target, who, asked_at, request, sealed, state, intent)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO operations (operation_id, cluster, session, action, target, who, asked_at, request, sealed, state, intent, mark)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 operation.operation_id,
                 operation.cluster,
@@ -49,6 +52,7 @@ def record(connection: sqlite3.Connection, operation: Operation, sealed: bytes, 
                 sealed,
                 QUEUED,
                 intent,
+                operation.mark,
             ),
         )
     except sqlite3.IntegrityError:
@@ -72,8 +76,8 @@ def take(connection: sqlite3.Connection, operation_id: str, cluster: str, action
 def put_back(connection: sqlite3.Connection, operation_id: str, state: str, outcome: str) -> bool:
     """An operation under way goes back: QUEUED, nothing was sent; UNKNOWN, that cannot be told yet."""
     changed = connection.execute(
-        "UPDATE operations SET state = ?, outcome = ? WHERE operation_id = ? AND state = ?",
-        (state, _outcome(outcome), operation_id, SENDING),
+        "UPDATE operations SET state = ?1, outcome = ?2, is_sent = is_sent OR ?1 = ?5 WHERE operation_id = ?3 AND state = ?4",
+        (state, _outcome(outcome), operation_id, SENDING, UNKNOWN),
     )
     return changed.rowcount == 1
 
@@ -81,7 +85,8 @@ def put_back(connection: sqlite3.Connection, operation_id: str, state: str, outc
 def interrupt(connection: sqlite3.Connection, cluster: str, operation_id: str | None, outcome: str) -> int:
     """What was under way when its worker died: one, or all of a cluster. How many there were."""
     return connection.execute(
-        "UPDATE operations SET state = ?1, outcome = ?2 WHERE state = ?3 AND cluster = ?4 AND (?5 IS NULL OR operation_id = ?5)",
+        "UPDATE operations SET state = ?1, outcome = ?2, is_sent = 1"
+        " WHERE state = ?3 AND cluster = ?4 AND (?5 IS NULL OR operation_id = ?5)",
         (UNKNOWN, _outcome(outcome), SENDING, cluster, operation_id),
     ).rowcount
 
@@ -129,8 +134,8 @@ def _existing(connection: sqlite3.Connection, operation_id: str) -> Operation:
 
 
 def _operation(row: sqlite3.Row) -> Operation:
-    values = {key: row[key] for key in row.keys() if key != "request"}  # noqa: SIM118 - sqlite3.Row iterates values
-    return Operation(request=json.loads(row["request"]), **values)
+    values = {key: row[key] for key in row.keys() if key not in ("request", "is_sent")}  # noqa: SIM118 - sqlite3.Row iterates values
+    return Operation(request=json.loads(row["request"]), is_sent=bool(row["is_sent"]), **values)
 
 
 def _outcome(text: str) -> str:

@@ -70,6 +70,8 @@ class Operation:
     finished_at: float | None = None
     outcome: str | None = None  # a sentence: why it waits, or how it ended
     intent: int = 0  # seq of its audit record
+    is_sent: bool = False  # maybe: its outcome was unknown once
+    mark: str = ""  # a keyed digest of the whole request: masked ones that are alike may differ
 
     @property
     def is_final(self) -> bool:

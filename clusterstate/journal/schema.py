@@ -86,4 +86,10 @@ _VERSION_2 = (
     "DROP TABLE submissions",  # nothing ever wrote to it: a submission is an operation
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    "ALTER TABLE operations ADD COLUMN is_sent INTEGER NOT NULL DEFAULT 0",  # maybe: its outcome was unknown once
+    "ALTER TABLE operations ADD COLUMN mark TEXT NOT NULL DEFAULT ''",  # a keyed digest of the whole request
+    "UPDATE operations SET is_sent = 1 WHERE state IN ('SENDING', 'UNKNOWN')",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)

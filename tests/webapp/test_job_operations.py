@@ -162,6 +162,15 @@ def test_the_same_form_sent_twice_submits_once(otto: Person, worker: OperationsW
     assert submitted(otto, fresh_id=found[1], entrypoint="python other.py").status_code == 422
 
 
+def test_a_form_whose_secret_was_corrected_is_another_one(otto: Person, worker: OperationsWorker, users: Journal) -> None:
+    """Masked they look alike."""
+    first, second = (json.dumps({"env_vars": {"DB_PASSWORD": word}}) for word in ("wrong", "right"))
+    assert submitted(otto, submission_id="nightly-1", runtime_env=first).status_code == 303
+    assert submitted(otto, submission_id="nightly-1", runtime_env=first).status_code == 303
+    assert submitted(otto, submission_id="nightly-1", runtime_env=second).status_code == 422
+    assert len(users.unfinished_operations()) == 1
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [

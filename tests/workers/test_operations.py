@@ -246,6 +246,31 @@ def test_a_gcs_that_is_away_is_waited_for(around: Surroundings, ray: SimulatedRa
     assert done(around, operation).state == QUEUED
 
 
+def test_what_may_have_been_sent_is_never_called_refused_because_nobody_answers(
+    around: Surroundings, ray: SimulatedRay, agent: StubAgent
+) -> None:
+    agent.accept, agent.answer = (lambda body: None), (lambda path: None)
+    operation = asked(around, ray, asked_at=time.time() - jobs.TRIED_FOR_S - 1)
+    assert done(around, operation).state == UNKNOWN
+    set_surroundings(replace(around, address="127.0.0.1:9"))
+    for _ in range(2):
+        waiting = done(around, operation)
+        assert waiting.state == UNKNOWN
+        assert "whether Ray took it cannot be told yet" in str(waiting.outcome)
+    set_surroundings(around)
+    ray.add_submission("mine-1", metadata={OPERATION_ID: operation.operation_id})
+    assert done(around, operation).state == DONE
+
+
+def test_a_stop_whose_answer_was_lost_is_not_taken_for_an_end_of_its_own(around: Surroundings, ray: SimulatedRay, agent: StubAgent) -> None:
+    ray.add_submission("runs", status="RUNNING")
+    operation = asked(around, ray, StopJob, "runs")
+    agent.answer = lambda path: None
+    assert done(around, operation).state == UNKNOWN
+    ray.add_submission("runs", status="STOPPED")
+    assert done(around, operation).outcome == "Ray was told to stop it, and it is stopped."
+
+
 def test_a_running_submission_is_told_to_stop(around: Surroundings, ray: SimulatedRay, agent: StubAgent) -> None:
     ray.add_submission("runs", status="RUNNING")
     ray.add_submission("done", status="SUCCEEDED")

@@ -22,7 +22,7 @@ from workers.operations import agent, driver, ray_side
 from workers.operations.agent import AgentError
 from workers.operations.driver import DriverProblem
 from workers.operations.ray_side import RaySide
-from workers.operations.running import NotYet, Refusal, Unsure, surroundings
+from workers.operations.running import CannotLook, NotYet, Refusal, Unsure, surroundings
 
 log = logging.getLogger("raydeck.operations")
 
@@ -55,11 +55,10 @@ def _carry_out(cluster: str, operation_id: str, action: str, act: Act) -> None:
     try:
         plain = unseal(around.sealing_key, operation_id, sealed)
         state, outcome = DONE, act(operation, plain)
+    except (CannotLook, NotYet) as reason:
+        state, outcome = _unasked(operation, reason)
     except (Refusal, BrokenSeal) as reason:
         state, outcome = REFUSED, str(reason)
-    except NotYet as reason:
-        is_late = time.time() > operation.asked_at + TRIED_FOR_S
-        state, outcome = (REFUSED, f"Given up after {TRIED_FOR_S:.0f} s. {reason}") if is_late else (QUEUED, str(reason))
     except (Unsure, JobTimeoutException) as reason:
         state, outcome = UNKNOWN, str(reason)
     except Exception as error:  # our bug: who asked is told, the log has the whole of it
@@ -69,6 +68,16 @@ def _carry_out(cluster: str, operation_id: str, action: str, act: Act) -> None:
         around.journal.finish_operation(operation_id, state, outcome, time.time())
     else:
         around.journal.put_operation_back(operation_id, state, outcome)
+
+
+def _unasked(operation: Operation, reason: CannotLook | NotYet) -> tuple[str, str]:
+    """The cluster could not be asked. What may have been sent before stays unknown, however long that takes."""
+    if operation.is_sent:
+        return UNKNOWN, f"It was sent, and whether Ray took it cannot be told yet. {reason}"
+    if isinstance(reason, CannotLook):
+        return REFUSED, str(reason)
+    is_late = time.time() > operation.asked_at + TRIED_FOR_S
+    return (REFUSED, f"Given up after {TRIED_FOR_S:.0f} s. {reason}") if is_late else (QUEUED, str(reason))
 
 
 def _submit(operation: Operation, plain: bytes) -> str:
@@ -108,6 +117,8 @@ def _stop(operation: Operation, plain: bytes) -> str:
     if found.record is None:
         raise Refusal("Ray knows no job of this submission id.")
     if found.record.has_ended:
+        if operation.is_sent and found.record.status == "STOPPED":
+            return "Ray was told to stop it, and it is stopped."
         return f"It had ended by itself: {found.record.status}."
     try:
         if found.agent is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.job_request import OPERATION_ID
-from workers.operations.running import NotYet, Refusal
+from workers.operations.running import CannotLook, NotYet, Refusal
 from workers.sources.auth import ray_token
 from workers.sources.gcs import GcsClient, GcsError, GcsRefused, own_credentials
 from workers.sources.gcs_decode import node_of
@@ -43,11 +43,11 @@ class RaySide:
 
 
 def look(address: str, submission_id: str, environ: Mapping[str, str]) -> RaySide:
-    """A few calls of the GCS. Raises NotYet when it does not answer, Refusal when it refuses us."""
+    """A few calls of the GCS. Raises NotYet when it does not answer, CannotLook when it refuses us."""
     try:
         return asyncio.run(_look(address, submission_id, environ))
     except GcsRefused as problem:
-        raise Refusal(str(problem)) from None
+        raise CannotLook(str(problem)) from None
     except GcsError as problem:
         raise NotYet(str(problem)) from None
 

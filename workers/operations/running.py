@@ -14,6 +14,10 @@ class Refusal(Exception):
     """It was not done and will not be; the message says why, in a sentence for who asked."""
 
 
+class CannotLook(Refusal):
+    """The cluster refuses to be asked: nothing can be learnt or sent."""
+
+
 class NotYet(Exception):
     """Nothing was sent; it is tried again in a few seconds. The message says what is waited for."""
 
