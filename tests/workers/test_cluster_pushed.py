@@ -34,6 +34,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_follow, "TASKS_EVERY_S", 0.25)
+    monkeypatch.setattr(cluster_follow, "TASKS_SHARE", 1.0)  # on a busy machine a poll seems dear, and would come minutes later
     monkeypatch.setattr(cluster_pushed, "EVERY_S", 0.05)
 
 
