@@ -20,8 +20,12 @@ setup: ## .venv and the browser files
 setup-tests:
 	@$(PYTHON) scripts/setup.py --tests
 
+# These start no cluster, no browser and no Raydeck: they share the cores. The others have the machine to themselves.
+SHARING := $(foreach folder,architecture clusterstate simulated_ray webapp,tests/$(folder))
+
 test: setup-tests lint types imports ## everything that must pass before landing
-	$(CLEAN_ENVIRONMENT) $(PYTEST) $(ARGS)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) -n 2 --dist loadfile $(SHARING)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) $(SHARING:%=--ignore=%)
 
 lint: setup ## style and known mistakes
 	$(BIN)/ruff check .

@@ -16,7 +16,6 @@ import redis
 from clusterstate.settings import Settings, read_settings
 from tests.built_cluster import BuiltCluster
 from tests.private_redis import PrivateRedis, private_redis
-from tests.running import Running, raydeck_up
 
 for _name in [name for name in os.environ if name.startswith("RAYDECK_")]:
     del os.environ[_name]  # what is set in the shell that runs the tests must not change what they see
@@ -93,10 +92,3 @@ def settings(state_dir: Path, redis_server: PrivateRedis, redis_client: redis.Re
 def cluster(redis_client: redis.Redis, settings: Settings) -> BuiltCluster:
     """A cluster called `demo`, empty until the test adds rows."""
     return BuiltCluster(redis_client, settings)
-
-
-@pytest.fixture(scope="session")
-def demo() -> Iterator[Running]:
-    """One `raydeck up --demo` for all tests that look at a real, busy Ray cluster."""
-    with raydeck_up("--demo") as running:
-        yield running

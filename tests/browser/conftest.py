@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from tests.running import Running
+from tests.running import Running, raydeck_up
 
 QUIET = [
     "--no-sandbox",
@@ -54,11 +54,18 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-def sign_in(browser: Browser, running: Running) -> dict[str, object]:
+@pytest.fixture(scope="package")
+def demo() -> Iterator[Running]:
+    """One `raydeck up --demo` for all that is looked at in the browser. It is busy: it ends with them."""
+    with raydeck_up("--demo") as running:
+        yield running
+
+
+def sign_in(browser: Browser, sign_in_url: str) -> dict[str, object]:
     """The storage of a browser that signed in by the one-time link, as a person does on the first run."""
     context = browser.new_context()
     page = context.new_page()
-    page.goto(running.ready["sign_in_url"])
+    page.goto(sign_in_url)
     page.locator("form[method=post] button[type=submit]").first.click()
     page.wait_for_url(lambda url: "/login" not in url)
     storage = dict(context.storage_state())
@@ -87,7 +94,7 @@ def wait_for_updates(page: Page, count: int = 2) -> None:
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, demo: Running) -> dict[str, object]:
     """Signed in to the demo, which has something of everything by now."""
-    storage = sign_in(browser, demo)
+    storage = sign_in(browser, demo.ready["sign_in_url"])
     demo.wait_for_rows("actors", "?state=DEAD")
     demo.wait_for_rows("jobs", "?status=FAILED", within_s=180)
     demo.wait_for_rows("nodes", at_least=2)

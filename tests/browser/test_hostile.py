@@ -80,7 +80,7 @@ def besieged(browser: Browser) -> Iterator[Besieged]:
         with raydeck_up("--address", ray.address, "--cluster-name", "besieged") as running:
             running.wait_for_rows("actors", "?limit=500&columns=actor_id", at_least=len(hostile.TEXTS))
             running.wait_for_rows("jobs", "?limit=500&columns=job_key&type=SUBMISSION", at_least=len(hostile.TEXTS) - 1)
-            yield Besieged(running, planted, sign_in(browser, running))
+            yield Besieged(running, planted, sign_in(browser, running.ready["sign_in_url"]))
 
 
 @pytest.fixture

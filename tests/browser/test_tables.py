@@ -35,7 +35,7 @@ def busy(browser: Browser) -> Iterator[Busy]:
         raydeck_up("--address", ray.address, "--url-prefix", "/ray", "--cluster-name", "busy") as running,
     ):
         running.wait_for_rows("actors", "?limit=500", at_least=ACTORS)
-        yield Busy(ray, running, sign_in(browser, running))
+        yield Busy(ray, running, sign_in(browser, running.ready["sign_in_url"]))
 
 
 @pytest.fixture

@@ -430,7 +430,7 @@ def test_what_the_gcs_gives_up_of_pushed_tasks_is_lost_to_nobody(
         eventually(lambda: set(ids) <= tasks(seen).keys(), within_s=60)
         ray.forget_task(ids[0])
         ray.forget_task(ids[1])
-        ray.refuse("GetTaskEvents")
+        ray.refuse("GetTaskEvents", "INTERNAL")  # an error that passes
         another = ray.add_task(state="FINISHED", job_id=job)
         ray.forget_task(another)  # nobody told of this one
         ray.allow("GetTaskEvents")
@@ -445,7 +445,7 @@ def test_a_job_is_not_settled_while_the_gcs_counts_more_than_came(
     monkeypatch.setattr(cluster_tasks, "QUIET_S", 3.0)
     job = ray.add_job()
     came, missing = (ray.add_task(state="FINISHED", job_id=job) for _ in range(2))
-    ray.refuse("GetTaskEvents")
+    ray.refuse("GetTaskEvents", "INTERNAL")  # an error that passes
     with collecting(redis_client, settings, ray.address) as seen:
         eventually(lambda: seen.session is not None)
         spool.put(*told_of(ray, [came]))
