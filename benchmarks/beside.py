@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.in_place import DEFAULT_INSTALL
 from benchmarks.instance import raydeck_up
 from tests.workers.real_ray_cluster import RealRay, real_ray
 
 SETTLE_S = 20.0
-DEFAULT_INSTALL = Path(__file__).resolve().parents[1] / ".venv-ray" / "2.60-default" / "bin" / "python"
 OFFICIAL = {"dashboard/dashboard.py": "official head", "ray-dashboard-": "official head", "dashboard/agent.py": "official agent"}
 """What stands in the command lines of Ray's dashboard: its head, the head's module processes, each node's agent."""
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import TICKS, load_average
+from benchmarks.machine import load_average, share_of_core
 from tests.running import Running, raydeck_up
 from workers.demo import leftovers
 
@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> int:
         without: list[float] = []
         with_raydeck: list[float] = []
         for turn in range(1, options.rounds + 1):
-            without.append(_share(gcs, options.seconds))
+            without.append(share_of_core(gcs, options.seconds))
             _tell(f"round {turn} without Raydeck", without[-1])
             with raydeck_up("--address", ready["address"], environ={**ready["ray_env"], "HOME": ready["home"]}) as running:
                 time.sleep(SETTLE_S)
                 with _viewers(running, options.viewers):
-                    with_raydeck.append(_share(gcs, options.seconds))
+                    with_raydeck.append(share_of_core(gcs, options.seconds))
             _tell(f"round {turn} with Raydeck, {options.viewers} viewers", with_raydeck[-1])
             time.sleep(SETTLE_S)
-        without.append(_share(gcs, options.seconds))
+        without.append(share_of_core(gcs, options.seconds))
         _tell("at the end without Raydeck", without[-1])
     difference = sum(with_raydeck) / len(with_raydeck) - sum(without) / len(without)
     sys.stdout.write(f"Raydeck costs the GCS {difference * 100:+.2f} % of a core; load average {load_average()}\n")
@@ -96,18 +96,6 @@ def _demo() -> Iterator[dict[str, Any]]:
 
 def _gcs_server(pids: list[int]) -> int:
     return next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "gcs_server")
-
-
-def _share(pid: int, seconds: float) -> float:
-    """Share of a core that a process takes over this time."""
-    before, began = _cpu_s(pid), time.monotonic()
-    time.sleep(seconds)
-    return (_cpu_s(pid) - before) / (time.monotonic() - began)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """How long after a change in Ray an open page shows it, in a real browser on the demo.
 
 `python -m benchmarks live --changes 20`. A driver of its own makes and ends actors and placement groups and says when; the
-pages are open in chromium, which notes when each row and each state stands in the document.
+pages are open in chromium, which notes when each row and each state stands in the document. With `--tasks` they are tasks of a
+cluster that pushes its events, with Raydeck in the dashboard's place.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import argparse
 import random
 import sys
 import time
-from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from benchmarks import machine
+from benchmarks.in_place import DEFAULT_INSTALL, watched_in_place
 from tests.browser.conftest import QUIET, opened, sign_in
 from tests.ray.timing import p95
 from tests.ray.told_driver import ToldDriver, told_driver
-from tests.running import Running, raydeck_up
+from tests.running import raydeck_up
 
 SEEN_WITHIN_MS = 30_000
 PAUSE_S = 1.0
@@ -29,7 +30,7 @@ WATCH = """() => {
   const look = () => {
     for (const row of document.querySelectorAll("table tbody tr")) {
       for (const [, name] of row.innerText.matchAll(/(live-[0-9]+)/g)) {
-        const state = row.innerText.match(/ALIVE|DEAD|CREATED|REMOVED/);
+        const state = row.innerText.match(/ALIVE|DEAD|CREATED|REMOVED|RUNNING|FINISHED/);
         window.seen[name] ??= Date.now();
         if (state) window.seen[`${name} ${state[0]}`] ??= Date.now();
       }
@@ -40,38 +41,56 @@ WATCH = """() => {
 
 
 def main(arguments: list[str]) -> int:
-    """Run it and print. Returns 0; figures decide nothing here."""
+    """Run it and print. Returns 0, or 2 when there is no default install of Ray for `--tasks`; figures decide nothing here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks live", description=__doc__)
     parser.add_argument("--changes", type=int, default=20, help="of each kind, default 20, at most 100")
+    parser.add_argument("--tasks", action="store_true", help="tasks whose events are pushed, instead of actors and placement groups")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     options = parser.parse_args(arguments)
+    if options.tasks and not DEFAULT_INSTALL.exists():
+        sys.stderr.write(f"There is no {DEFAULT_INSTALL}: `make test-versions` makes it.\n")
+        return 2
     count = max(1, min(options.changes, 100))
-    with raydeck_up("--demo") as demo, told_driver({**demo.ready["ray_env"], "HOME": str(demo.folder)}) as driver:
-        demo.wait_for_rows("nodes", at_least=2)
-        before, began = machine.busy_seconds(), time.monotonic()
-        told = _measure(demo, driver, count, options.chromium)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=QUIET)
+        before = machine.busy_seconds()
+        told = _pushed_tasks(browser, count) if options.tasks else _on_the_demo(browser, count)
         busy, total = (after - earlier for after, earlier in zip(machine.busy_seconds(), before, strict=True))
+        browser.close()
     for what, times in told.items():
         sys.stdout.write(
             f"{what:28} median {sorted(times)[len(times) // 2]:.2f} s, p95 {p95(times):.2f} s, worst {max(times):.2f} s, n {len(times)}\n"
         )
-    sys.stdout.write(f"load {machine.load_average()}; all cores {busy / total:.0%} busy for {time.monotonic() - began:.0f} s\n")
+    sys.stdout.write(f"load {machine.load_average()}; all cores {busy / total:.0%} busy, starts included\n")
     return 0
 
 
-def _measure(demo: Running, driver: ToldDriver, count: int, chromium: str) -> dict[str, list[float]]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        with opened(browser, sign_in(browser, demo)) as window:
-            found = _actors(_page(window, demo, "actors?name=live-&limit=500"), driver, count)
-            found |= _groups(_page(window, demo, "placement-groups?name=live-&limit=500"), driver, count)
-        browser.close()
-    return found
+def _on_the_demo(browser: Browser, count: int) -> dict[str, list[float]]:
+    with raydeck_up("--demo") as demo, told_driver({**demo.ready["ray_env"], "HOME": str(demo.folder)}) as driver:
+        demo.wait_for_rows("nodes", at_least=2)
+        with opened(browser, sign_in(browser, demo.ready["sign_in_url"])) as window:
+            found = _actors(_page(window, f"{demo.cluster_url}/actors?name=live-&limit=500"), driver, count)
+            return found | _groups(_page(window, f"{demo.cluster_url}/placement-groups?name=live-&limit=500"), driver, count)
 
 
-def _page(window: Any, demo: Running, path: str) -> Page:
-    page: Page = window.new_page()
-    page.goto(f"{demo.cluster_url}/{path}")
+def _pushed_tasks(browser: Browser, count: int) -> dict[str, list[float]]:
+    with watched_in_place(DEFAULT_INSTALL) as watched, opened(browser, sign_in(browser, watched.ready["sign_in_url"])) as window:
+        page = _page(window, f"{watched.site.url.rstrip('/')}{watched.site.base}/tasks?q=live-&limit=500")
+        running, finished = [], []
+        for number in range(count):
+            name = f"live-{number}"
+            _pause()
+            began = watched.driver.ask("hold", name)["at"]
+            running.append(_seen_s(page, f"{name} RUNNING") - began)
+            _pause()
+            ended = watched.driver.ask("let_go", name)["at"]
+            finished.append(_seen_s(page, f"{name} FINISHED") - ended)
+        return {"a task runs: RUNNING": running, "it ends: FINISHED": finished}
+
+
+def _page(window: BrowserContext, url: str) -> Page:
+    page = window.new_page()
+    page.goto(url)
     page.evaluate(WATCH)
     return page
 

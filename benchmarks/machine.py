@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def costs(pids: dict[str, int]) -> dict[str, Cost]:
     return found
 
 
+def share_of_core(pid: int, seconds: float) -> float:
+    """What share of a core a process takes over this time, without its children."""
+    before, began = _own_cpu_s(pid), time.monotonic()
+    time.sleep(seconds)
+    return (_own_cpu_s(pid) - before) / (time.monotonic() - began)
+
+
+def descendant(pid: int, name: str) -> int:
+    """The pid of the first process below `pid` of that name, as in /proc/<pid>/comm. Raises LookupError."""
+    for member in _family(pid, _children(), set()):
+        if Path(f"/proc/{member}/comm").read_text().strip() == name:
+            return member
+    raise LookupError(f"There is no {name} below process {pid}.")
+
+
 def _family(pid: int, children: dict[int, list[int]], roles: set[int]) -> list[int]:
     members, waiting = [], [pid]
     while waiting:
@@ -66,6 +82,10 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def _own_cpu_s(pid: int) -> float:
+    return sum(int(value) for value in _stat(pid)[11:13]) / TICKS
 
 
 def _cpu_s(pid: int) -> float:

@@ -6,8 +6,11 @@ Run as a program of its own, in the environment of the cluster. It has an actor 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,8 +26,17 @@ class Called:
         return number
 
 
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def held(folder: str) -> None:
+    """Says that it runs by one file and waits for another."""
+    Path(folder, "running").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+
+
 class Driver:
     def __init__(self) -> None:
+        self.held: dict[str, tuple[Path, Any]] = {}
         places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
         self.actors: list[Any] = [Called.options(scheduling_strategy=place).remote() for place in places]  # type: ignore[attr-defined]
         self.made = len(self.actors)
@@ -44,6 +56,23 @@ class Driver:
             self._call(1)
             time.sleep(1 / a_second)
         return {"made": self.made}
+
+    def hold(self, name: str) -> dict[str, Any]:
+        """A task of that name, once it runs."""
+        folder = Path(tempfile.mkdtemp(prefix="rdh"))
+        self.held[name] = folder, held.options(name=name).remote(str(folder))
+        while not (folder / "running").exists():
+            time.sleep(0.005)
+        return {"at": time.time()}
+
+    def let_go(self, name: str) -> dict[str, Any]:
+        """It ends."""
+        folder, reference = self.held.pop(name)
+        (folder / "go").touch()
+        ray.get(reference)
+        answer = {"at": time.time()}
+        shutil.rmtree(folder)
+        return answer
 
     def _call(self, count: int) -> None:
         ray.get([self.actors[number % len(self.actors)].call.remote(number) for number in range(count)])

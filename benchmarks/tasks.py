@@ -10,34 +10,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report
-from benchmarks.instance import raydeck_up
+from benchmarks.in_place import DEFAULT_INSTALL, Watched, driving, watched_in_place
 from benchmarks.load import Figures, Load, Plan
 from benchmarks.pages import Site
 from benchmarks.polling import Poll, poll_of
 from benchmarks.site import Asked, ask, rows
-from clusterstate import paths
-from clusterstate.store.fleet_index import known_sessions, session_file
 from clusterstate.store.reader import SessionReader
-from clusterstate.store.sqlite_reading import IndexMissing
-from tests.ray.outside import free_port
-from tests.ray.told_driver import ToldDriver, told_driver
-from tests.workers.real_ray_cluster import RealRay, real_ray
+from tests.ray.told_driver import ToldDriver
+from tests.workers.real_ray_cluster import real_ray
 from webapp.tables.tasks import TASKS
 
-ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_INSTALL = ROOT / ".venv-ray" / "2.60-default" / "bin" / "python"
-PROGRAM = Path(__file__).with_name("task_program.py")
 ROUND_TASKS = 50_000
 WARM_UP_TASKS = 2_000
 LAG_EVERY_S = 0.25
@@ -61,30 +52,6 @@ class Measured:
         sys.stdout.flush()
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A cluster with a Raydeck that watches it, and a driver."""
-
-    ray: RealRay
-    driver: ToldDriver
-    site: Site
-    ready: dict[str, Any]
-
-    @property
-    def index(self) -> Path:
-        """The session's file."""
-        folder = paths.index_dir(Path(self.ready["state_dir"]))
-        [session] = known_sessions(folder, self.site.cluster)
-        return session_file(folder, self.site.cluster, session)
-
-    def states(self) -> dict[str, int]:
-        """Attempts by state, as the pages count them."""
-        try:
-            return SessionReader(self.index, self.site.cluster, self.index.stem).task_states(None)
-        except (IndexMissing, ValueError):
-            return {}
-
-
 def main(arguments: list[str]) -> int:
     """Run it and print. Returns 0, or 2 when there is no default install of Ray; figures decide nothing here."""
     options = _options(arguments)
@@ -94,7 +61,7 @@ def main(arguments: list[str]) -> int:
     measured = Measured()
     measured.note("load before", machine.load_average(), f"load {machine.load_average()}")
     _compare_rates(measured, options)
-    with _watched(options.python) as watched:
+    with watched_in_place(options.python) as watched:
         _follow(measured, watched, options)
         _show(measured, watched, options)
         _rebuild(measured, watched)
@@ -113,9 +80,9 @@ def _compare_rates(measured: Measured, options: argparse.Namespace) -> None:
     without: list[float] = []
     with_raydeck: list[float] = []
     for _ in range(options.rounds):
-        with real_ray(python=options.python, nodes=2) as ray, _driving(ray, options.python) as driver:
+        with real_ray(python=options.python, nodes=2) as ray, driving(ray, options.python) as driver:
             without.append(_rate(driver, count))
-        with _watched(options.python) as watched:
+        with watched_in_place(options.python) as watched:
             with_raydeck.append(_rate(watched.driver, count))
     if not without:
         return
@@ -312,30 +279,6 @@ def _rebuild(measured: Measured, watched: Watched) -> None:
     slowest = max(answer.seconds for answer in answers)
     text = f"index of {wanted:,} made again in {took_s:.1f} s; pages meanwhile: {statuses}, the slowest {slowest * 1000:,.0f} ms"
     measured.note("rebuilt", {"seconds": took_s, "statuses": statuses, "slowest_ms": slowest * 1000}, text)
-
-
-# --- What is started
-
-
-@contextmanager
-def _watched(python: Path) -> Iterator[Watched]:
-    """A cluster that was started as `raydeck env --in-place` says, a Raydeck in place, and a driver."""
-    listen = ("--cluster-listen", f"127.0.0.1:{free_port()}")
-    said = subprocess.run(
-        [sys.executable, "-m", "webapp.cli", "env", "--json", "--in-place", *listen], capture_output=True, text=True, check=True
-    )
-    with (
-        real_ray(python=python, nodes=2, exported=json.loads(said.stdout)) as ray,
-        raydeck_up(ray.address, "--in-place", *listen) as ready,
-        _driving(ray, python) as driver,
-    ):
-        yield Watched(ray, driver, Site(ready["url"], ready["admin_token"], ready["cluster"]), ready)
-
-
-@contextmanager
-def _driving(ray: RealRay, python: Path) -> Iterator[ToldDriver]:
-    with told_driver({**ray.environ, "RAY_ADDRESS": ray.address}, python, PROGRAM) as driver:
-        yield driver
 
 
 def _size(index: Path) -> int:
