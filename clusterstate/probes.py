@@ -33,4 +33,38 @@ class CheckNode:
     node_id: str
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode,)
+@dataclass(frozen=True)
+class ListLogs:
+    """A page of the files in a node's log folder, and how many there are of each group."""
+
+    answered_by: ClassVar[str] = "workers.probes.logs.list_logs"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 512 * 1024
+
+    node_id: str
+    group: str | None  # one of the groups of clusterstate.log_names; None: all
+    name: str  # what a file's name must hold, in any case
+    with_empty: bool
+    sort: str  # modified, size or name; with a minus: greatest first
+    offset: int
+    limit: int  # at most 500
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """Lines of a log file around a place in it."""
+
+    answered_by: ClassVar[str] = "workers.probes.logs.read_log"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+    at: int | None  # a byte of the file; None: its end
+    backward: bool  # what stands before that byte, instead of what follows
+    max_lines: int  # at most 1,000
+
+
+PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from clusterstate.store.leases import Lease, acquire
 from clusterstate.store.writer import SessionWriter
 from tests.private_redis import private_redis
 from workers.collectors.node import NodeCollector, collect_node
+from workers.probes.logs import list_logs, read_log
+from workers.probes.running import CannotAnswer
 
 pytestmark = pytest.mark.ray
 
@@ -223,6 +226,19 @@ def test_each_raylet_has_its_own_row_and_the_host_is_measured_once(watched: Watc
     assert first.raylet_pid != second.raylet_pid
     assert first.problems == []
     assert first.gpu_count is not None or first.gpu_problem is not None
+
+
+def test_the_log_files_of_a_node_are_listed_and_read(watched: Watched) -> None:
+    told = list_logs(watched.ray.first, group="worker", name="", with_empty=True, sort="-modified", offset=0, limit=500)
+    pids = {file["pid"] for file in told["files"]}
+    assert watched.ray.facts["here"]["pid"] in pids
+    assert {"raylet", "gcs", "worker"} <= told["groups"].keys()
+    assert told["is_whole"]
+    [raylet] = list_logs(watched.ray.second, group="raylet", name="raylet.out", with_empty=False, sort="name", offset=0, limit=1)["files"]
+    lines = b64decode(read_log(watched.ray.second, raylet["file_id"], at=None, backward=True, max_lines=1000)["content"])
+    assert b"raylet" in lines
+    with pytest.raises(CannotAnswer, match="does not run on this machine"):
+        list_logs("ab" * 28, group=None, name="", with_empty=True, sort="name", offset=0, limit=1)
 
 
 def test_workers_and_actors_are_shown_with_the_raylet_they_belong_to(watched: Watched) -> None:

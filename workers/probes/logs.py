@@ -1,0 +1,108 @@
+"""Answers questions about the log files of a node."""
+
+from __future__ import annotations
+
+import os
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clusterstate.log_names import Named, named
+from workers.probes.running import CannotAnswer
+from workers.sources import log_windows
+from workers.sources.beneath import Refused, folder_of, regular_file
+from workers.sources.log_folders import log_folder
+from workers.sources.log_listing import Entry, list_folder, name_of
+
+MOST_LISTED = 500
+COUNTED_WITHIN_S = 0.15
+"""For the number of the first line; it is unknown where counting would take longer."""
+SORTS: dict[str, Callable[[Entry], Any]] = {
+    "modified": lambda entry: entry.modified_ms,
+    "size": lambda entry: entry.size,
+    "name": lambda entry: entry.name,
+}
+
+
+def list_logs(node_id: str, group: str | None, name: str, with_empty: bool, sort: str, offset: int, limit: int) -> dict[str, Any]:
+    """A page of a node's log files, with how many there are of each group; the counts are of all that match `name`."""
+    key = SORTS.get(sort.removeprefix("-"))
+    if key is None:
+        raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
+    with _folder(node_id) as folder:
+        listing = list_folder(folder)
+    wanted = name.casefold()
+    found = [(entry, named(entry.name)) for entry in listing.entries if wanted in entry.name.casefold()]
+    empty = sum(entry.size == 0 for entry, _ in found)
+    if not with_empty:
+        found = [(entry, told) for entry, told in found if entry.size]
+    groups = Counter(told.group for _, told in found)
+    matching = [(entry, told) for entry, told in found if group is None or told.group == group]
+    matching.sort(key=lambda pair: pair[0].name)
+    matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
+    return {
+        "files": [_told(entry, told) for entry, told in matching[max(0, offset) :][: max(0, min(limit, MOST_LISTED))]],
+        "matching": len(matching),
+        "groups": dict(groups),
+        "empty": empty,
+        "total": len(listing.entries),
+        "is_whole": listing.is_whole,
+        "at": time.time(),
+    }
+
+
+def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lines: int) -> dict[str, Any]:
+    """Lines of a file around a place in it: on from the line that holds byte `at`, or back from there; None is the end."""
+    max_lines = max(1, min(max_lines, log_windows.MAX_LINES))
+    with _folder(node_id) as folder:
+        name = name_of(folder, file_id)
+        with regular_file(folder, name) as file:
+            told = os.fstat(file)
+            if backward or at is None:
+                window = log_windows.backward(file, at, max_lines)
+            else:
+                window = log_windows.forward(file, at, max_lines)
+            lines_before = log_windows.count_lines(file, window.start, COUNTED_WITHIN_S)
+            content = b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)
+    return {
+        "name": name,
+        "size": window.size,
+        "modified_ms": told.st_mtime_ns // 1_000_000,
+        "inode": f"{told.st_dev:x}-{told.st_ino:x}",  # another one: the file was rotated away, this is a new one
+        "start": window.start,
+        "end": window.end,
+        "lines_before": lines_before,
+        "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
+        "content": b64encode(content).decode(),
+        "utc_offset_s": time.localtime().tm_gmtoff,  # Ray writes local time
+        "at": time.time(),
+    }
+
+
+@contextmanager
+def _folder(node_id: str) -> Iterator[int]:
+    try:
+        with folder_of(log_folder(node_id)) as folder:
+            yield folder
+    except Refused as why:
+        raise CannotAnswer(str(why)) from None
+
+
+def _told(entry: Entry, told: Named) -> dict[str, Any]:
+    return {
+        "file_id": entry.file_id,
+        "name": entry.name,
+        "size": entry.size,
+        "modified_ms": entry.modified_ms,
+        "group": told.group,
+        "stream": told.stream,
+        "base": told.base,
+        "rotation": told.rotation,
+        "worker_id": told.worker_id,
+        "job_id": told.job_id,
+        "submission_id": told.submission_id,
+        "pid": told.pid,
+    }
