@@ -28,8 +28,7 @@ def raydeck_up(address: str, *options: str) -> Iterator[dict[str, Any]]:
         command = [sys.executable, "-m", "webapp.cli", "up", "--address", address, "--host", "127.0.0.1", "--port", "0"]
         command += ["--state-dir", str(folder / "state"), "--ready-file", str(ready), "--cluster-name", "bench", *options]
         with output.open("wb") as file:
-            # Of its own session of processes, as a service manager or a person's terminal has it: Linux shares CPU out by session.
-            process = subprocess.Popen(command, env=_environment(folder), stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(command, env=_environment(folder), stdout=file, stderr=subprocess.STDOUT)
         try:
             yield {**_wait_for(ready, process, output), "state_dir": str(folder / "state")}
         finally:

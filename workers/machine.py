@@ -16,7 +16,7 @@ from clusterstate.store import queues
 from clusterstate.store.signing import key_for
 from workers import redis_server, start
 from workers.processes import sweep
-from workers.roles import Role, Target
+from workers.roles import GOES_FIRST, Role, Target
 from workers.schedule import LoopWatch, loops_for
 
 REDIS, PROJECTOR, COLLECTOR, NODE, QUICK, LONG, DEMO = "redis", "projector", "collector", "node", "quick", "long", "demo"
@@ -33,6 +33,7 @@ PRELOADED = (
     "clusterstate.store.writer",
     "workers.start",
     "workers.probes.node",
+    "workers.probes.logs",
     "workers.operations.worker",
     "workers.operations.driver",
     "workers.projector",
@@ -65,15 +66,23 @@ class Machine:
             stop_rank=3,
             stop_within_s=2.0,
             orphan_signal=redis_server.ORPHAN_SIGNAL,
+            nice=GOES_FIRST,
         )
 
     def projector(self) -> Role:
         """Keeps this host's index."""
-        return Role(PROJECTOR, run=lambda: start.run_projector(self.settings), needs=(REDIS,), stop_rank=2, stop_within_s=2.5)
+        return Role(
+            PROJECTOR,
+            run=lambda: start.run_projector(self.settings),
+            needs=(REDIS,),
+            stop_rank=2,
+            stop_within_s=2.5,
+            nice=GOES_FIRST,
+        )
 
     def collector(self) -> Role:
         """Watches the cluster through its GCS."""
-        return self._loop_role(COLLECTOR, lambda: self._loops()[0])
+        return self._loop_role(COLLECTOR, lambda: self._loops()[0], nice=GOES_FIRST)
 
     def node(self) -> Role:
         """Watches the raylets of this host."""
@@ -118,7 +127,7 @@ class Machine:
     def _loops(self) -> tuple[Loop, Loop]:
         return loops_for(self.cluster, self.host, self.target.address, self.target.session_dir)
 
-    def _loop_role(self, name: str, loop: Callable[[], Loop]) -> Role:
+    def _loop_role(self, name: str, loop: Callable[[], Loop], nice: int = 0) -> Role:
         return Role(
             name,
             run=lambda: self._with_target_environ(lambda: start.run_loop_worker(self.settings, loop(), self.host)),
@@ -126,6 +135,7 @@ class Machine:
             may_start=lambda: self.target.is_known,
             loop=lambda: LoopWatch(loop(), key_for(self.settings, queues.worker_of(loop())), self.host),
             stop_within_s=2.5,
+            nice=nice,
         )
 
     def _with_target_environ(self, run: Callable[[], None]) -> None:

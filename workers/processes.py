@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -57,6 +58,19 @@ def name_process(name: str) -> None:
     """What `ps -e` and `top` call this process; 15 bytes of it."""
     if _libc is not None:
         _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def change_nice(by: int) -> None:
+    """Changes this process' nice value, and that of its session, by which Linux shares CPU out among sessions (sched(7)).
+
+    Less than before takes CAP_SYS_NICE; without, nothing changes. It must lead a session of its own.
+    """
+    if not by:
+        return
+    nice = max(-20, min(os.getpriority(os.PRIO_PROCESS, 0) + by, 19))
+    for set_nice in (lambda: os.setpriority(os.PRIO_PROCESS, 0, nice), lambda: (PROC / "self/autogroup").write_text(str(nice))):
+        with contextlib.suppress(OSError):
+            set_nice()
 
 
 def read_stat(pid: int) -> ProcessStat | None:

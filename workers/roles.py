@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from workers.schedule import LoopWatch
 
+GOES_FIRST = -5
+"""Nice value of what stands between a task's end and the page. It takes a bounded share of a core (docs/benchmarks.md)."""
+
 
 def _always() -> bool:
     return True
@@ -33,6 +36,7 @@ class Role:
     stop_within_s: float = 3.0
     orphan_signal: signal.Signals = signal.SIGKILL  # what the kernel sends it when the supervisor is killed
     counts_as_ours: bool = True  # in what Raydeck costs
+    nice: int = 0  # below zero: what people wait for goes first on a busy machine, where this user may say so
 
 
 @dataclass

@@ -23,7 +23,7 @@ from clusterstate.settings import Settings
 from clusterstate.store.connection import connect
 from workers.backoff import LIVED_LONG_S, back_off_s
 from workers.costs import CostMeter
-from workers.processes import Started, die_with_parent, end_all, name_process, session_members, started_now, write_started
+from workers.processes import Started, change_nice, die_with_parent, end_all, name_process, session_members, started_now, write_started
 from workers.roles import Role
 from workers.schedule import LoopWatch
 
@@ -161,6 +161,7 @@ class Supervisor:
         try:
             os.setsid()
             name_process(f"rd:{role.name}")
+            change_nice(role.nice)
             die_with_parent(parent, role.orphan_signal)
             for signum in SIGNALS:
                 signal.signal(signum, signal.SIG_DFL)

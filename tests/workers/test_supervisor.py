@@ -24,6 +24,7 @@ from clusterstate.settings import Settings, read_settings
 from clusterstate.store import fleet, keys, queues, signing
 from clusterstate.store.connection import connect
 from workers.processes import Started, read_stat, session_members, sweep, write_started
+from workers.roles import GOES_FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "tests/workers/tiny_machine.py"
@@ -234,6 +235,14 @@ def test_work_is_started_once_even_if_it_is_enqueued_again(tiny: Tiny) -> None:
         wait_until(lambda: client.llen(keys.refused()) == 1, "the replay is refused")
 
         assert json.loads(client.lrange(keys.refused(), 0, 0)[0])["why"] == "started before"
+
+
+def test_what_people_wait_for_goes_first_where_this_user_may_say_so(tiny: Tiny) -> None:
+    status = Path("/proc/self/status").read_text()
+    may = bool(int(status.partition("CapEff:")[2].split()[0], 16) & 1 << 23)  # CAP_SYS_NICE
+    ours = os.getpriority(os.PRIO_PROCESS, tiny.process.pid)
+    assert os.getpriority(os.PRIO_PROCESS, tiny.pid("redis")) == (max(-20, ours + GOES_FIRST) if may else ours)
+    assert os.getpriority(os.PRIO_PROCESS, tiny.pid("quick")) == ours
 
 
 def test_what_each_role_costs_is_recorded_with_all_its_processes(tiny: Tiny) -> None:

@@ -19,7 +19,7 @@ from workers import loops, redis_server, start
 from workers import supervisor as supervisor_module
 from workers.loops import Keeper
 from workers.machine import sweep_leftovers
-from workers.roles import Role
+from workers.roles import GOES_FIRST, Role
 from workers.schedule import LoopWatch
 from workers.supervisor import Supervisor
 
@@ -55,6 +55,7 @@ def roles(settings: Settings) -> list[Role]:
             is_ready=lambda: redis_server.is_ready(settings),
             stop_rank=3,
             orphan_signal=redis_server.ORPHAN_SIGNAL,
+            nice=GOES_FIRST,
         ),
         Role(
             "collector",

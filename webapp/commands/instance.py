@@ -159,7 +159,7 @@ class Instance:
     def _receiver_role(self, receiver: Listener) -> Role:
         from workers.machine import RECEIVER, REDIS
         from workers.redis_server import ORPHAN_SIGNAL
-        from workers.roles import Role
+        from workers.roles import GOES_FIRST, Role
 
         return Role(
             RECEIVER,
@@ -168,6 +168,7 @@ class Instance:
             stop_rank=0,
             stop_within_s=2.0,
             orphan_signal=ORPHAN_SIGNAL,
+            nice=GOES_FIRST,
         )
 
     def _open_receiver(self, stack: contextlib.ExitStack) -> None:
