@@ -15,6 +15,7 @@ from werkzeug.local import LocalProxy
 
 from clusterstate import paths
 from clusterstate.journal import Journal
+from clusterstate.node_questions import NodeQuestions
 from clusterstate.operation_requests import OperationRequests
 from clusterstate.settings import Settings, read_settings
 from clusterstate.store.connection import StoreUnavailable, connect
@@ -103,6 +104,7 @@ def _parts(
         fleet=Fleet(index_dir, stale_after_s=settings.stale_after_s, deadline_ms=settings.query_deadline_ms),
         auth=Authentication(journal, sign_ins, KnownSignIns(index_dir / "sign_ins.db"), clock),
         operations=OperationRequests(settings, journal, redis_connect),
+        questions=NodeQuestions(settings, redis_connect),
         fragments=FragmentCache(),
         counts=RequestCounts(routes, settings.web_workers),
         assets=assets,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 if TYPE_CHECKING:
+    from clusterstate.node_questions import NodeQuestions
     from clusterstate.operation_requests import OperationRequests
     from clusterstate.settings import Settings
     from clusterstate.store.fleet_reader import Fleet
@@ -30,6 +31,7 @@ class Parts:
     fleet: Fleet
     auth: Authentication
     operations: OperationRequests
+    questions: NodeQuestions
     fragments: FragmentCache
     counts: RequestCounts
     assets: Assets

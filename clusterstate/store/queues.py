@@ -105,6 +105,13 @@ def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: 
     return job.id
 
 
+def is_answered(client: redis.Redis, kind: str, cluster: str, host: str) -> bool:
+    """Whether a worker has signed on for the quick or the long probes of a host. One that was killed stands there for a while."""
+    from clusterstate.store.safe_jobs import has_worker
+
+    return has_worker(client, probe_queue(kind, cluster, host))
+
+
 def answer(client: redis.Redis, probe_id: str, now: float | None = None) -> Answer | None:
     """What is known of a probe; None if it was never asked or is forgotten. One round trip.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ PAGES = (
     "workers/{worker}",
     "placement-groups",
     "placement-groups/{placement_group}",
+    "logs",
+    "logs?node={node}&empty=1&sort=name",
+    "logs/{node}/{file}",
     "status",
     "status?verbose=1",
     "info",
@@ -58,12 +62,22 @@ def ids(demo: Running) -> dict[str, str]:
     """An id of each kind from the demo."""
     return {
         "job": str(demo.wait_for_rows("jobs", "?job_id=*")[0]["job_key"]),
+        "file": file_of(demo),
         "task": str(demo.wait_for_rows("tasks", "?state=FAILED")[0]["task_id"]),
         "actor": str(demo.wait_for_rows("actors", "?state=ALIVE")[0]["actor_id"]),
         "node": str(demo.wait_for_rows("nodes")[0]["node_id"]),
         "worker": str(demo.wait_for_rows("workers", "?is_alive=true")[0]["worker_id"]),
         "placement_group": str(demo.wait_for_rows("placement-groups")[0]["placement_group_id"]),
     }
+
+
+def file_of(demo: Running) -> str:
+    """The id of a log file of the node that `ids` names."""
+    status, page = demo.get(f"{demo.cluster_path}/logs?node={demo.wait_for_rows('nodes')[0]['node_id']}&name=raylet.out")
+    found = re.search(r"/logs/[0-9a-f]{56}/([A-Za-z0-9_-]{16})", page)
+    assert status == 200
+    assert found, page
+    return found[1]
 
 
 def addresses(demo: Running, ids: dict[str, str]) -> list[str]:

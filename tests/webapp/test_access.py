@@ -17,6 +17,7 @@ from webapp.scope import Scope
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 EXAMPLES = {
+    "<file_id>": "AAAAAAAAAAAAAAAA",
     "<cluster>": "demo",
     "<session>": "session_1",
     "<any(json, csv, txt):format>": "json",

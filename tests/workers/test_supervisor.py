@@ -194,6 +194,13 @@ def test_the_loop_outlives_the_loss_of_all_redis_data(tiny: Tiny) -> None:
         assert json.loads(client.get(keys.heartbeat("cluster:tiny")) or b"{}")["pid"] == loop
 
 
+def test_it_is_known_whether_anybody_answers(tiny: Tiny) -> None:
+    with tiny.client() as client:
+        assert queues.is_answered(client, "quick", "tiny", "host-1")
+        assert not queues.is_answered(client, "long", "tiny", "host-1")
+        assert not queues.is_answered(client, "quick", "tiny", "host-2")
+
+
 def test_a_question_is_answered_by_the_node_worker(tiny: Tiny) -> None:
     master = signing.master_key(tiny.settings.state_dir)
     with tiny.client() as client:

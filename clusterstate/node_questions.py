@@ -1,0 +1,69 @@
+"""Asking a node and waiting for its answer: the web app's side of probes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from clusterstate.settings import Settings
+from clusterstate.store import queues
+from clusterstate.store.connection import store_errors
+from clusterstate.store.queues import Answer, QueueFull
+from clusterstate.store.signing import master_key
+
+FIRST_LOOK_S = 0.008
+LOOK_EVERY_S = 0.05
+"""At most, between two looks for the answer: they grow from the first."""
+
+
+class Unanswered(Exception):
+    """The node did not answer; the message says why, in a sentence for the asker."""
+
+
+class NodeQuestions:
+    """Puts probes to nodes. Methods raise StoreUnavailable when Redis is away; they wait by sleeping, which gevent turns into waiting."""
+
+    def __init__(self, settings: Settings, redis_connect: Callable[[], redis.Redis]) -> None:
+        self._connect = redis_connect
+        self._master_key = master_key(settings.state_dir)
+        self._client: redis.Redis | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, probe: Any, cluster: str, host: str, within_s: float) -> Any:
+        """The value that the node worker of `host` (see clusterstate.hosts) answers. Raises Unanswered."""
+        client = self._redis()
+        with store_errors():
+            if not queues.is_answered(client, type(probe).queue, cluster, host):
+                raise Unanswered(f"Nobody answers on {host}: its {type(probe).queue} worker does not run.")
+            try:
+                probe_id = queues.ask(client, self._master_key, probe, cluster, host, time.time())
+            except QueueFull as why:
+                raise Unanswered(str(why)) from None
+            found = self._wait(client, probe_id, time.monotonic() + within_s)
+        if found is None:
+            raise Unanswered("The question was forgotten: Redis came back without it.")
+        if found.state == queues.DONE:
+            return found.value
+        raise Unanswered(found.problem or f"The node did not answer within {within_s:.0f} s: its quick worker is busy, stopped or away.")
+
+    def _wait(self, client: redis.Redis, probe_id: str, give_up: float) -> Answer | None:
+        pause_s = FIRST_LOOK_S
+        while True:
+            found = queues.answer(client, probe_id, time.time())
+            if found is None or found.is_final:
+                return found
+            if time.monotonic() > give_up:
+                queues.cancel(client, probe_id)
+                return found
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.3, LOOK_EVERY_S)
+
+    def _redis(self) -> redis.Redis:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client

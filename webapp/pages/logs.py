@@ -1,0 +1,245 @@
+"""Logs: the files of a node's log folder, and what stands in one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Response, request
+
+from clusterstate import model
+from clusterstate.hosts import host_id
+from clusterstate.log_answers import Listing, LogPart, Unreadable, read_answer
+from clusterstate.log_names import GROUPS
+from clusterstate.node_questions import Unanswered
+from clusterstate.probes import ListLogs, ReadLog
+from clusterstate.query import BadQuery, NotFound
+from clusterstate.resources import NODE_STATS, NODES
+from webapp.log_lines import LogWindow, window_of
+from webapp.parts import parts
+from webapp.responses import page_response
+from webapp.scope import Scope, href
+
+T = TypeVar("T")
+
+ANSWERED_WITHIN_S = 6.0
+FILES_SHOWN = 100
+LINES_SHOWN = 400
+LABELS = {
+    "driver": "Driver", "worker": "Worker", "serve": "Serve", "raylet": "Raylet", "gcs": "GCS",
+    "autoscaler": "Autoscaler", "runtime-env": "Runtime env", "other": "Other",
+}  # fmt: skip
+SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
+LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "theme"})
+FILE_ARGUMENTS = frozenset({"at", "back", "raw", "theme"})
+MOST_NAME = 200
+LONG_ID = re.compile(r"[0-9a-f]{32,}")
+MOST_OFFSET = 1 << 62
+
+
+@dataclass(frozen=True)
+class LogList:
+    """All that logs/list.html may use."""
+
+    nodes: list[model.Node]  # those alive, the head first
+    node: model.Node | None
+    listing: Listing
+    first: int  # number of the first file shown, from 0
+    problem: str | None  # why there are no files
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """All that logs/file.html may use."""
+
+    node: model.Node
+    file_id: str
+    window: LogWindow | None
+    problem: str | None
+    raw: bool
+
+
+@dataclass(frozen=True)
+class AskedFiles:
+    """What the URL asks of the list."""
+
+    node: str | None
+    group: str | None
+    name: str
+    empty: bool
+    sort: str
+
+    def href(self, first: int = 0, **other: Any) -> str:
+        """The same list with something else."""
+        values = {"node": self.node, "group": self.group, "name": self.name, "empty": 1 if self.empty else None, "sort": self.sort} | other
+        kept = {name: value or None for name, value in values.items() if not (name == "sort" and value == SORTS[0])}
+        return href("logs", **kept, **({"from": first} if first else {}))
+
+
+@dataclass(frozen=True)
+class ListLinks:
+    """Where one goes from the list."""
+
+    asked: AskedFiles
+    page: LogList
+
+    def group(self, group: str | None) -> str:
+        return self.asked.href(group=group)
+
+    def sort(self, key: str) -> str:
+        """By that column; the other way round if it is already."""
+        first = key if key == "name" else f"-{key}"
+        other = f"-{key}" if key == "name" else key
+        return self.asked.href(sort=other if self.asked.sort == first else first)
+
+    @property
+    def empty(self) -> str:
+        return self.asked.href(empty=1)
+
+    @property
+    def previous(self) -> str | None:
+        return self.asked.href(max(0, self.page.first - FILES_SHOWN)) if self.page.first else None
+
+    @property
+    def next(self) -> str | None:
+        after = self.page.first + len(self.page.listing.files)
+        return self.asked.href(after) if after < self.page.listing.matching else None
+
+
+@dataclass(frozen=True)
+class FileLinks:
+    """Where one goes from a window."""
+
+    page: LogFile
+
+    def _at(self, at: int | None, *, back: bool = False, raw: bool | None = None) -> str:
+        shown_raw = self.page.raw if raw is None else raw
+        values = {"at": at, "back": 1 if back else None, "raw": 1 if shown_raw else None}
+        return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **values)
+
+    def line(self, offset: int) -> str:
+        return f"{self._at(offset)}#b{offset}"
+
+    @property
+    def start(self) -> str:
+        return self._at(0)
+
+    @property
+    def end(self) -> str:
+        return self._at(None)
+
+    @property
+    def earlier(self) -> str:
+        return self._at(self.page.window.start if self.page.window else 0, back=True)
+
+    @property
+    def later(self) -> str:
+        return self._at(self.page.window.end if self.page.window else 0)
+
+    @property
+    def raw(self) -> str:
+        return self._at(self.page.window.start if self.page.window else None, raw=not self.page.raw)
+
+
+def list_logs(scope: Scope) -> Response:
+    """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
+    _check(LIST_ARGUMENTS)
+    args = request.args
+    group, sort = args.get("group") or None, args.get("sort") or "-modified"
+    if group is not None and group not in GROUPS:
+        raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
+    if sort not in SORTS:
+        raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
+    first = _number("from", 0)
+    nodes = _nodes(scope)
+    node = _chosen(scope, nodes, args.get("node"))
+    told: Listing | None = None
+    problem = None
+    if node is None:
+        problem = "No node is alive." if not scope.is_past else None
+    else:
+        wanted = ListLogs(node.node_id, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, first, FILES_SHOWN)
+        told, problem = _asked(scope, node, wanted, Listing)
+    page = LogList(
+        nodes=nodes,
+        node=node,
+        listing=told or Listing(),
+        first=first,
+        problem=problem or _past(scope),
+    )
+    asked = AskedFiles(node.node_id if node else None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort)
+    links = ListLinks(asked, page)
+    return page_response("logs/list.html", page=page, groups=GROUPS, labels=LABELS, asked=asked, links=links, short_name=short_name)
+
+
+def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
+    """Lines of a file: its end; from the line that holds byte ?at= on; with ?back=1 what stands before. ?raw=1 shows every byte."""
+    _check(FILE_ARGUMENTS)
+    node: model.Node | None = scope.reader.get(NODES, node_id)
+    if node is None:
+        raise NotFound(f"There is no node {node_id[:64]} in this session.")
+    at = _number("at", 0) if "at" in request.args else None
+    raw = request.args.get("raw") == "1"
+    wanted = ReadLog(node_id, file_id[:64], at, request.args.get("back") == "1" or at is None, LINES_SHOWN)
+    told, problem = _asked(scope, node, wanted, LogPart)
+    window = None
+    if told is not None:
+        try:
+            window = window_of(told, raw=raw)
+        except Unreadable as why:
+            problem = str(why)
+    page = LogFile(node, file_id, window, problem or _past(scope), raw)
+    return page_response("logs/file.html", page=page, links=FileLinks(page))
+
+
+def short_name(name: str) -> str:
+    """A file's name with the ids in it cut short."""
+    return LONG_ID.sub(lambda found: f"{found[0][:8]}…", name)
+
+
+def _asked(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
+    """What the node answers, or nothing and why."""
+    if scope.is_past:
+        return None, None
+    stats: model.NodeStats | None = scope.reader.get(NODE_STATS, node.node_id)
+    if stats is None:
+        return None, "No node collector runs on this node, so nobody can be asked for its files. `raydeck node` on it starts one."
+    try:
+        value = parts().questions.ask(probe, scope.cluster, host_id(stats.hostname, stats.boot_id), ANSWERED_WITHIN_S)
+        return read_answer(value, kind), None
+    except (Unanswered, Unreadable) as why:
+        return None, str(why)
+
+
+def _past(scope: Scope) -> str | None:
+    return "This session has ended: its nodes cannot be asked for their files." if scope.is_past else None
+
+
+def _nodes(scope: Scope) -> list[model.Node]:
+    living = scope.reader.find(NODES, "state", "ALIVE")
+    return sorted(living, key=lambda node: (not node.is_head_node, node.node_name or "", node.node_id))
+
+
+def _chosen(scope: Scope, nodes: list[model.Node], node_id: str | None) -> model.Node | None:
+    if not node_id:
+        return nodes[0] if nodes else None
+    found: model.Node | None = scope.reader.get(NODES, node_id)
+    if found is None:
+        raise NotFound(f"There is no node {node_id[:64]} in this session.")
+    return found
+
+
+def _check(known: frozenset[str]) -> None:
+    for name in request.args:
+        if name not in known:
+            raise BadQuery(f"{name[:32]!r} is not known here; known are {', '.join(sorted(known - {'theme'}))}.")
+
+
+def _number(name: str, default: int) -> int:
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text[:20]) > MOST_OFFSET:
+        raise BadQuery(f"{name} is {text[:32]!r}; it must be a whole number from 0 on.")
+    return int(text)
