@@ -66,6 +66,72 @@ class LogPart:
             raise Unreadable("The content is no base64.") from None
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLine:
+    """A line that matches, or one beside it. Bytes stand as characters of the same number (latin-1)."""
+
+    number: int  # of the line, from 1
+    offset: int  # of the line's first byte in the file
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()  # what matched, as positions in `text`; none: a line beside a hit
+    skipped: int = 0  # bytes of the line before `text`
+    is_cut: bool = False  # the line goes on after `text`
+
+    def bytes(self) -> bytes:
+        """The text as it stands in the file. Raises Unreadable."""
+        try:
+            return self.text.encode("latin-1")
+        except UnicodeEncodeError:
+            raise Unreadable("The line is not of bytes.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInFile:
+    """Lines of one file, in its order; there may be more of them in a later part."""
+
+    file: ListedFile
+    lines: tuple[FoundLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """How far a node has come. Of all that was searched so far."""
+
+    files: int = 0
+    files_done: int = 0
+    bytes: int = 0
+    bytes_done: int = 0
+    hits: int = 0
+    files_cut: int = 0  # files with more hits than are shown of one
+    untimed: int = 0  # hits whose line says no time
+    step_s: int = 1
+    times: dict[int, int] = field(default_factory=dict)  # beginning of a step in Unix seconds → hits
+    unread: tuple[str, ...] = ()  # names of files that could not be searched, the first of them
+    unread_count: int = 0
+    is_cut: bool = False  # the search ended at its limit of hits or of time
+    listing_is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPart:
+    """What was found since the part before, and how far the search has come."""
+
+    found: tuple[FoundInFile, ...] = ()
+    progress: SearchProgress = SearchProgress()
+
+
+def read_part(blob: bytes) -> SearchPart:
+    """A part of an answer, as the node wrote it. Raises Unreadable."""
+    try:
+        part = msgspec.json.decode(blob, type=SearchPart)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"A part of the answer cannot be read: {str(error)[:200]}") from None
+    for found in part.found:
+        for line in found.lines:
+            line.bytes()
+    return part
+
+
 def read_answer(value: Any, kind: type[T]) -> T:
     """An answer by its type. Raises Unreadable."""
     try:

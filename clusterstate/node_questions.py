@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from clusterstate.settings import Settings
-from clusterstate.store import queues
+from clusterstate.store import keys, queues
 from clusterstate.store.connection import store_errors
 from clusterstate.store.queues import Answer, QueueFull
 from clusterstate.store.signing import master_key
@@ -33,16 +33,48 @@ class NodeQuestions:
         self._client: redis.Redis | None = None
         self._lock = threading.Lock()
 
-    def ask(self, probe: Any, cluster: str, host: str, within_s: float) -> Any:
-        """The value that the node worker of `host` (see clusterstate.hosts) answers. Raises Unanswered."""
+    def start(self, probe: Any, cluster: str, host: str) -> str:
+        """Puts a question to the node worker of `host` (see clusterstate.hosts); returns its id. Raises Unanswered."""
         client = self._redis()
         with store_errors():
             if not queues.is_answered(client, type(probe).queue, cluster, host):
                 raise Unanswered(f"Nobody answers on {host}: its {type(probe).queue} worker does not run.")
             try:
-                probe_id = queues.ask(client, self._master_key, probe, cluster, host, time.time())
+                return queues.ask(client, self._master_key, probe, cluster, host, time.time())
             except QueueFull as why:
                 raise Unanswered(str(why)) from None
+
+    def answer(self, probe_id: str) -> Answer | None:
+        """What is known of a question that was put; None if it is forgotten."""
+        with store_errors():
+            return queues.answer(self._redis(), probe_id, time.time())
+
+    def parts(self, probe_id: str, first: int = 0, last: int = -1) -> list[bytes]:
+        """What was told of the answer so far, JSON."""
+        with store_errors():
+            return queues.parts_of(self._redis(), probe_id, first, last)
+
+    def cancel(self, probe_id: str) -> None:
+        """Nobody waits for the answer any more."""
+        with store_errors():
+            queues.cancel(self._redis(), probe_id)
+
+    def remember(self, ask_id: str, what: bytes) -> None:
+        """Keeps, for as long as answers are kept, what one question of a person became."""
+        with store_errors():
+            self._redis().set(keys.asked_together(ask_id), what, ex=queues.ANSWER_KEPT_S)
+
+    def remembered(self, ask_id: str) -> bytes | None:
+        """What `remember` kept; None if that is forgotten."""
+        with store_errors():
+            found = self._redis().get(keys.asked_together(ask_id))
+        return found if isinstance(found, bytes) else None
+
+    def ask(self, probe: Any, cluster: str, host: str, within_s: float) -> Any:
+        """The value that the node worker of `host` answers. Raises Unanswered."""
+        probe_id = self.start(probe, cluster, host)
+        client = self._redis()
+        with store_errors():
             found = self._wait(client, probe_id, time.monotonic() + within_s)
         if found is None:
             raise Unanswered("The question was forgotten: Redis came back without it.")

@@ -67,4 +67,31 @@ class ReadLog:
     max_lines: int  # at most 1,000
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog)
+@dataclass(frozen=True)
+class SearchLogs:
+    """Lines of a node's log files that match an expression. What is found is told in parts while it is searched.
+
+    Of the files that are of any of the workers, jobs or submissions named (of all, where none is named).
+    """
+
+    answered_by: ClassVar[str] = "workers.probes.log_search.search_logs"
+    time_limit_s: ClassVar[int] = 60
+    queue: ClassVar[str] = "long"
+    max_answer_bytes: ClassVar[int] = 256 * 1024
+
+    node_id: str
+    pattern: str  # the text to find, or a regular expression of ripgrep's
+    is_regex: bool
+    any_case: bool
+    context: int  # lines before and after each hit, at most 5
+    group: str | None
+    name: str  # what a file's name must hold, in any case
+    worker_ids: tuple[str, ...]
+    job_ids: tuple[str, ...]
+    submission_ids: tuple[str, ...]
+    from_ms: int | None  # lines that say they are older are left out
+    to_ms: int | None
+    max_hits: int  # at most 10,000
+
+
+PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, SearchLogs)

@@ -25,6 +25,8 @@ REFUSED_KEPT = 100
 REFUSED_KEPT_S = 7 * 24 * 3600
 HORSE_STOPS_WITHIN_S = 1.5
 RECONNECT_AT_MOST_S = 1.0
+ATTENDED_S = 15
+"""After the last word of a worker its queue counts as nobody's."""
 
 
 class SafeWorker(Worker):
@@ -58,13 +60,23 @@ class SafeWorker(Worker):
             name=f"{queue}-{os.getpid()}-{secrets.token_hex(4)}",
             connection=client,
             serializer=JSONSerializer,
-            worker_ttl=45,  # a blocking read of 30 s, so that a dead connection is noticed
+            worker_ttl=20,  # a blocking read of 5 s, so that a dead connection is noticed
             job_monitoring_interval=check_every_s,
             work_horse_killed_handler=self._horse_died,
         )
 
     def subscribe(self) -> None:
         """Takes no orders from a channel: anybody who may publish could send them. This also saves a thread."""
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Says beside RQ's own record that somebody answers here: RQ writes who there is once, and never forgets a killed one."""
+        super().heartbeat(timeout, pipeline)
+        where = self.connection if pipeline is None else pipeline
+        where.set(keys.attended(self.queues[0].name), b"1", ex=ATTENDED_S)
+
+    def register_death(self) -> None:
+        super().register_death()  # type: ignore[no-untyped-call]
+        self.connection.delete(keys.attended(self.queues[0].name))
 
     def run_maintenance_tasks(self) -> None:
         """Drops what RQ's registries still list after its time. RQ's own way fetches and calls what it finds there."""

@@ -123,7 +123,7 @@ def answer_probe(client: redis.Redis, probe_id: str, probe: Any, settings: Setti
     def report(words: str) -> None:
         queues.store_answer(client, dataclasses.replace(found, progress=words[:200]))
 
-    set_running(Running(settings, cluster, host, report))
+    set_running(Running(settings, cluster, host, report, lambda part: queues.store_part(client, probe_id, part)))
     final = _outcome(found, probe)
     queues.store_answer(client, dataclasses.replace(final, answered_at=time.time()), type(probe).max_answer_bytes)
 

@@ -134,9 +134,24 @@ def answer(probe_id: str) -> bytes:
     return _key("answer", probe_id)
 
 
+def answer_parts(probe_id: str) -> bytes:
+    """List: parts of the answer to a probe that tells what it has so far, JSON. By the node worker; expires."""
+    return _key("answer", probe_id, "parts")
+
+
+def asked_together(ask_id: str) -> bytes:
+    """The probes that one question of a person became, JSON. By the web app; expires."""
+    return _key("asked", ask_id)
+
+
 def canceled(probe_id: str) -> bytes:
     """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
     return _key("canceled", probe_id)
+
+
+def attended(queue: str) -> bytes:
+    """Present while a worker works off this queue. By that worker, every few seconds; seconds."""
+    return _key("attended", queue)
 
 
 def started(job_id: str) -> bytes:

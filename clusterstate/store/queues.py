@@ -106,10 +106,8 @@ def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: 
 
 
 def is_answered(client: redis.Redis, kind: str, cluster: str, host: str) -> bool:
-    """Whether a worker has signed on for the quick or the long probes of a host. One that was killed stands there for a while."""
-    from clusterstate.store.safe_jobs import has_worker
-
-    return has_worker(client, probe_queue(kind, cluster, host))
+    """Whether a worker works off the quick or the long probes of a host, as of the last seconds."""
+    return bool(client.exists(keys.attended(probe_queue(kind, cluster, host))))
 
 
 def answer(client: redis.Redis, probe_id: str, now: float | None = None) -> Answer | None:
@@ -147,6 +145,21 @@ def store_answer(client: redis.Redis, found: Answer, max_bytes: int | None = Non
         found = dataclasses.replace(found, state=FAILED, value=None, problem=f"The answer was larger than {max_bytes} bytes.")
         blob = msgspec.json.encode(found)
     client.set(keys.answer(found.probe_id), blob, ex=ANSWER_KEPT_S)
+
+
+def store_part(client: redis.Redis, probe_id: str, blob: bytes) -> None:
+    """Adds to what a probe has told so far. One round trip."""
+    key = keys.answer_parts(probe_id)
+    with client.pipeline(transaction=False) as pipe:
+        pipe.rpush(key, blob)
+        pipe.expire(key, ANSWER_KEPT_S)
+        pipe.execute()
+
+
+def parts_of(client: redis.Redis, probe_id: str, first: int = 0, last: int = -1) -> list[bytes]:
+    """What a probe has told so far, in its order. One round trip."""
+    found = client.lrange(keys.answer_parts(probe_id), first, last)
+    return [blob for blob in found if isinstance(blob, bytes)]
 
 
 def new_job_id(host: str) -> str:

@@ -32,7 +32,6 @@ from rq.job import Job  # noqa: E402
 from rq.serializers import JSONSerializer  # noqa: E402
 from rq.timeouts import BaseDeathPenalty, JobTimeoutException  # noqa: E402
 from rq.utils import now as rq_now  # noqa: E402
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY  # noqa: E402
 
 if _given_prefix is None:
     del os.environ["RQ_KEY_PREFIX"]
@@ -53,11 +52,6 @@ HASH_KEPT_S = 3600
 
 KINDS: dict[str, type[Any]] = {kind.answered_by: kind for kind in (*LOOPS, *PROBES, *OPERATIONS)}
 """The closed lists: function name → the dataclass of its fields. Nothing else is ever run."""
-
-
-def has_worker(client: redis.Redis, queue: str) -> bool:
-    """Whether a worker has signed on for that queue. One that was killed stands there for a while."""
-    return bool(client.exists(WORKERS_BY_QUEUE_KEY % queue))
 
 
 class Refused(Exception):

@@ -196,7 +196,8 @@ def test_the_loop_outlives_the_loss_of_all_redis_data(tiny: Tiny) -> None:
 
 def test_it_is_known_whether_anybody_answers(tiny: Tiny) -> None:
     with tiny.client() as client:
-        assert queues.is_answered(client, "quick", "tiny", "host-1")
+        client.flushall()
+        wait_until(lambda: queues.is_answered(client, "quick", "tiny", "host-1"), "the quick worker says again that it is there")
         assert not queues.is_answered(client, "long", "tiny", "host-1")
         assert not queues.is_answered(client, "quick", "tiny", "host-2")
 

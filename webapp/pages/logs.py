@@ -152,7 +152,7 @@ def list_logs(scope: Scope) -> Response:
     if sort not in SORTS:
         raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
     first = _number("from", 0)
-    nodes = _nodes(scope)
+    nodes = living_nodes(scope)
     node = _chosen(scope, nodes, args.get("node"))
     told: Listing | None = None
     problem = None
@@ -216,7 +216,8 @@ def _past(scope: Scope) -> str | None:
     return "This session has ended: its nodes cannot be asked for their files." if scope.is_past else None
 
 
-def _nodes(scope: Scope) -> list[model.Node]:
+def living_nodes(scope: Scope) -> list[model.Node]:
+    """Those that may be asked, the head first."""
     living = scope.reader.find(NODES, "state", "ALIVE")
     return sorted(living, key=lambda node: (not node.is_head_node, node.node_name or "", node.node_id))
 

@@ -32,7 +32,7 @@ def list_logs(node_id: str, group: str | None, name: str, with_empty: bool, sort
     key = SORTS.get(sort.removeprefix("-"))
     if key is None:
         raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
-    with _folder(node_id) as folder:
+    with in_folder(node_id) as folder:
         listing = list_folder(folder)
     wanted = name.casefold()
     found = [(entry, named(entry.name)) for entry in listing.entries if wanted in entry.name.casefold()]
@@ -44,7 +44,7 @@ def list_logs(node_id: str, group: str | None, name: str, with_empty: bool, sort
     matching.sort(key=lambda pair: pair[0].name)
     matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
     return {
-        "files": [_told(entry, told) for entry, told in matching[max(0, offset) :][: max(0, min(limit, MOST_LISTED))]],
+        "files": [listed_file(entry, told) for entry, told in matching[max(0, offset) :][: max(0, min(limit, MOST_LISTED))]],
         "matching": len(matching),
         "groups": dict(groups),
         "empty": empty,
@@ -57,7 +57,7 @@ def list_logs(node_id: str, group: str | None, name: str, with_empty: bool, sort
 def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lines: int) -> dict[str, Any]:
     """Lines of a file around a place in it: on from the line that holds byte `at`, or back from there; None is the end."""
     max_lines = max(1, min(max_lines, log_windows.MAX_LINES))
-    with _folder(node_id) as folder:
+    with in_folder(node_id) as folder:
         name = name_of(folder, file_id)
         with regular_file(folder, name) as file:
             told = os.fstat(file)
@@ -83,7 +83,8 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
 
 
 @contextmanager
-def _folder(node_id: str) -> Iterator[int]:
+def in_folder(node_id: str) -> Iterator[int]:
+    """A descriptor of the node's log folder. Raises CannotAnswer, also for what is refused beneath it."""
     try:
         with folder_of(log_folder(node_id)) as folder:
             yield folder
@@ -91,7 +92,8 @@ def _folder(node_id: str) -> Iterator[int]:
         raise CannotAnswer(str(why)) from None
 
 
-def _told(entry: Entry, told: Named) -> dict[str, Any]:
+def listed_file(entry: Entry, told: Named) -> dict[str, Any]:
+    """A file as answers tell it (clusterstate.log_answers.ListedFile)."""
     return {
         "file_id": entry.file_id,
         "name": entry.name,

@@ -21,6 +21,7 @@ class Running:
     cluster: str
     host: str
     report: Callable[[str], None]  # progress, in words
+    tell: Callable[[bytes], None]  # a part of the answer, JSON
 
 
 _current: ContextVar[Running] = ContextVar("running_probe")
