@@ -60,10 +60,22 @@ class LogPart:
 
     def bytes(self) -> bytes:
         """The content. Raises Unreadable."""
-        try:
-            return b64decode(self.content, validate=True)
-        except binascii.Error:
-            raise Unreadable("The content is no base64.") from None
+        return _decoded(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBytes:
+    """Bytes of a file, from the one that was asked for on."""
+
+    name: str
+    size: int  # of the whole file now
+    modified_ms: int
+    inode: str  # which file it is, whatever its name
+    content: str  # base64
+
+    def bytes(self) -> bytes:
+        """The content. Raises Unreadable."""
+        return _decoded(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,13 @@ class SearchPart:
 
     found: tuple[FoundInFile, ...] = ()
     progress: SearchProgress = SearchProgress()
+
+
+def _decoded(content: str) -> bytes:
+    try:
+        return b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        raise Unreadable("The content is no base64.") from None
 
 
 def read_part(blob: bytes) -> SearchPart:

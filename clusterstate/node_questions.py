@@ -76,6 +76,8 @@ class NodeQuestions:
         client = self._redis()
         with store_errors():
             found = self._wait(client, probe_id, time.monotonic() + within_s)
+            if found is not None and found.is_final:
+                queues.forget(client, probe_id)
         if found is None:
             raise Unanswered("The question was forgotten: Redis came back without it.")
         if found.state == queues.DONE:

@@ -43,12 +43,15 @@ class ListLogs:
     max_answer_bytes: ClassVar[int] = 512 * 1024
 
     node_id: str
-    group: str | None  # one of the groups of clusterstate.log_names; None: all
-    name: str  # what a file's name must hold, in any case
-    with_empty: bool
-    sort: str  # modified, size or name; with a minus: greatest first
-    offset: int
-    limit: int  # at most 500
+    group: str | None = None  # one of the groups of clusterstate.log_names; None: all
+    name: str = ""  # what a file's name must hold, in any case
+    worker_ids: tuple[str, ...] = ()  # files of any of these, or of the jobs and submissions; none of all three: of everything
+    job_ids: tuple[str, ...] = ()
+    submission_ids: tuple[str, ...] = ()
+    with_empty: bool = False
+    sort: str = "-modified"  # modified, size or name; with a minus: greatest first
+    offset: int = 0
+    limit: int = 100  # at most 500
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,22 @@ class ReadLog:
     at: int | None  # a byte of the file; None: its end
     backward: bool  # what stands before that byte, instead of what follows
     max_lines: int  # at most 1,000
+
+
+@dataclass(frozen=True)
+class ReadBytes:
+    """Bytes of a log file as they are."""
+
+    answered_by: ClassVar[str] = "workers.probes.logs.read_bytes"
+    time_limit_s: ClassVar[int] = 10
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 3 * 1024 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+    inode: str | None  # of the answer before: another file of that name is not read on
+    start: int
+    length: int  # at most 2 MiB
 
 
 @dataclass(frozen=True)
@@ -94,4 +113,4 @@ class SearchLogs:
     max_hits: int  # at most 10,000
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, SearchLogs)
+PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, ReadBytes, SearchLogs)

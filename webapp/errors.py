@@ -12,6 +12,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
 from clusterstate.journal import BadAccount, JournalUnavailable
+from clusterstate.node_questions import Unanswered
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.store.connection import StoreUnavailable
 from clusterstate.store.reader import IndexMissing
@@ -36,6 +37,7 @@ TITLES = {
     421: "Not this host",
     429: "Too many tries",
     500: "Something is wrong with Raydeck",
+    502: "The node did not answer that",
     503: "Not available now",
 }
 
@@ -86,6 +88,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(400, str(error))
     if isinstance(error, NotFound):
         return Problem(404, str(error.args[0]) if error.args else "There is no such thing.")
+    if isinstance(error, Unanswered):
+        return Problem(502, str(error))
     if isinstance(error, TooManyTries):
         return Problem(429, str(error), error.retry_after_s)
     if isinstance(error, StoreUnavailable):

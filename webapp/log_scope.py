@@ -23,12 +23,22 @@ class LogScope:
     is_whole: bool = True
 
     @property
-    def is_everything(self) -> bool:
-        return not (self.worker_ids or self.job_ids or self.submission_ids)
+    def ids(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """As probes take them: of workers, jobs, submissions."""
+        return self.worker_ids, self.job_ids, self.submission_ids
 
 
-def of_worker(worker_id: str) -> LogScope:
-    return LogScope(worker_ids=(worker_id,))
+NOBODY = LogScope(worker_ids=("",))
+"""Whose files there are none of: of an actor that never had a worker, say."""
+
+
+def of(reader: SessionReader, *, job: str = "", actor: str = "", worker: str = "") -> LogScope:
+    """The files of the worker, actor or job that is named; of everything if none is. Raises NotFound."""
+    if worker:
+        return LogScope(worker_ids=(worker,))
+    if actor:
+        return of_actor(reader, actor)
+    return of_job(reader, job) if job else LogScope()
 
 
 def of_actor(reader: SessionReader, actor_id: str) -> LogScope:
@@ -36,7 +46,8 @@ def of_actor(reader: SessionReader, actor_id: str) -> LogScope:
     actor: model.Actor | None = reader.get(ACTORS, actor_id)
     if actor is None:
         raise NotFound(f"There is no actor {actor_id[:64]} in this session.")
-    return _scope({worker_id for worker_id, _ in incarnations(reader, actor)}) if actor.worker_id else LogScope(worker_ids=("",))
+    workers = {worker_id for worker_id, _ in incarnations(reader, actor)}
+    return _scope(workers) if workers else NOBODY
 
 
 def incarnations(reader: SessionReader, actor: model.Actor) -> list[tuple[str, str | None]]:

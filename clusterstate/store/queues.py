@@ -124,6 +124,11 @@ def answer(client: redis.Redis, probe_id: str, now: float | None = None) -> Answ
     return found
 
 
+def forget(client: redis.Redis, probe_id: str) -> None:
+    """Its asker has the answer: megabytes of it need not stay."""
+    client.delete(keys.answer(probe_id), keys.answer_parts(probe_id))
+
+
 def cancel(client: redis.Redis, probe_id: str) -> None:
     """The asker no longer waits: a waiting probe is not started, a running one is stopped within a second."""
     found = answer(client, probe_id)

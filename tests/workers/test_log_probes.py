@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusterstate.log_names import named
+from clusterstate.probes import ListLogs
 from workers.probes import logs as probe
 from workers.probes.logs import list_logs, read_log
 from workers.probes.running import CannotAnswer
@@ -41,9 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listed(**asked: Any) -> dict[str, Any]:
-    return list_logs(
-        **{"node_id": NODE, "group": None, "name": "", "with_empty": False, "sort": "-modified", "offset": 0, "limit": 100, **asked}
-    )
+    return list_logs(**asdict(ListLogs(NODE, **asked)))
 
 
 def names(answer: dict[str, Any]) -> list[str]:

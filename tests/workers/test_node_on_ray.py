@@ -13,6 +13,7 @@ import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import redis
 from clusterstate.hosts import this_host
 from clusterstate.loops import CollectNode
 from clusterstate.model import ClusterMetadata, NodeStats, Process
+from clusterstate.probes import ListLogs
 from clusterstate.resources import NODE_STATS, PROCESSES
 from clusterstate.settings import Settings
 from clusterstate.store import keys
@@ -229,16 +231,16 @@ def test_each_raylet_has_its_own_row_and_the_host_is_measured_once(watched: Watc
 
 
 def test_the_log_files_of_a_node_are_listed_and_read(watched: Watched) -> None:
-    told = list_logs(watched.ray.first, group="worker", name="", with_empty=True, sort="-modified", offset=0, limit=500)
+    told = list_logs(**asdict(ListLogs(watched.ray.first, "worker", with_empty=True, limit=500)))
     pids = {file["pid"] for file in told["files"]}
     assert watched.ray.facts["here"]["pid"] in pids
     assert {"raylet", "gcs", "worker"} <= told["groups"].keys()
     assert told["is_whole"]
-    [raylet] = list_logs(watched.ray.second, group="raylet", name="raylet.out", with_empty=False, sort="name", offset=0, limit=1)["files"]
+    [raylet] = list_logs(**asdict(ListLogs(watched.ray.second, "raylet", "raylet.out", limit=1)))["files"]
     lines = b64decode(read_log(watched.ray.second, raylet["file_id"], at=None, backward=True, max_lines=1000)["content"])
     assert b"raylet" in lines
     with pytest.raises(CannotAnswer, match="does not run on this machine"):
-        list_logs("ab" * 28, group=None, name="", with_empty=True, sort="name", offset=0, limit=1)
+        list_logs(**asdict(ListLogs("ab" * 28)))
 
 
 def test_workers_and_actors_are_shown_with_the_raylet_they_belong_to(watched: Watched) -> None:

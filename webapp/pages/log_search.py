@@ -260,13 +260,7 @@ def _nodes(scope: Scope) -> list[model.Node]:
 
 
 def _scope_of(scope: Scope, asked: AskedSearch) -> log_scope.LogScope:
-    if asked.worker:
-        return log_scope.of_worker(asked.worker)
-    if asked.actor:
-        return log_scope.of_actor(scope.reader, asked.actor)
-    if asked.job:
-        return log_scope.of_job(scope.reader, asked.job)
-    return log_scope.LogScope()
+    return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
 def _asked(most: int = MOST_SHOWN) -> AskedSearch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from flask import Response, request
@@ -16,6 +16,7 @@ from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODE_STATS, NODES
+from webapp import log_scope
 from webapp.log_lines import LogWindow, window_of
 from webapp.parts import parts
 from webapp.responses import page_response
@@ -31,7 +32,7 @@ LABELS = {
     "autoscaler": "Autoscaler", "runtime-env": "Runtime env", "other": "Other",
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
-LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "theme"})
+LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
 FILE_ARGUMENTS = frozenset({"at", "back", "raw", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
@@ -69,10 +70,13 @@ class AskedFiles:
     name: str
     empty: bool
     sort: str
+    job: str = ""
+    actor: str = ""
+    worker: str = ""
 
     def href(self, first: int = 0, **other: Any) -> str:
         """The same list with something else."""
-        values = {"node": self.node, "group": self.group, "name": self.name, "empty": 1 if self.empty else None, "sort": self.sort} | other
+        values = {**asdict(self), "empty": 1 if self.empty else None} | other
         kept = {name: value or None for name, value in values.items() if not (name == "sort" and value == SORTS[0])}
         return href("logs", **kept, **({"from": first} if first else {}))
 
@@ -96,6 +100,12 @@ class ListLinks:
     @property
     def empty(self) -> str:
         return self.asked.href(empty=1)
+
+    @property
+    def archive(self) -> str:
+        """All that match, as one file."""
+        values = {name: value or None for name, value in asdict(self.asked).items()} | {"empty": None, "sort": None}
+        return href("log_archive", **values, theme=None)
 
     @property
     def previous(self) -> str | None:
@@ -138,28 +148,35 @@ class FileLinks:
         return self._at(self.page.window.end if self.page.window else 0)
 
     @property
+    def download(self) -> str:
+        return href("log_file", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None)
+
+    @property
     def raw(self) -> str:
         return self._at(self.page.window.start if self.page.window else None, raw=not self.page.raw)
 
 
 def list_logs(scope: Scope) -> Response:
     """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
-    _check(LIST_ARGUMENTS)
-    args = request.args
-    group, sort = args.get("group") or None, args.get("sort") or "-modified"
-    if group is not None and group not in GROUPS:
-        raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
-    if sort not in SORTS:
-        raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
+    asked = asked_files()
     first = _number("from", 0)
     nodes = living_nodes(scope)
-    node = _chosen(scope, nodes, args.get("node"))
+    node = _chosen(scope, nodes, asked.node)
     told: Listing | None = None
     problem = None
     if node is None:
         problem = "No node is alive." if not scope.is_past else None
     else:
-        wanted = ListLogs(node.node_id, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, first, FILES_SHOWN)
+        wanted = ListLogs(
+            node.node_id,
+            asked.group,
+            asked.name,
+            *asked_scope(scope, asked).ids,
+            with_empty=asked.empty,
+            sort=asked.sort,
+            offset=first,
+            limit=FILES_SHOWN,
+        )
         told, problem = _asked(scope, node, wanted, Listing)
     page = LogList(
         nodes=nodes,
@@ -168,7 +185,7 @@ def list_logs(scope: Scope) -> Response:
         first=first,
         problem=problem or _past(scope),
     )
-    asked = AskedFiles(node.node_id if node else None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort)
+    asked = replace(asked, node=node.node_id if node else None)
     links = ListLinks(asked, page)
     return page_response("logs/list.html", page=page, groups=GROUPS, labels=LABELS, asked=asked, links=links, short_name=short_name)
 
@@ -191,6 +208,24 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
             problem = str(why)
     page = LogFile(node, file_id, window, problem or _past(scope), raw)
     return page_response("logs/file.html", page=page, links=FileLinks(page))
+
+
+def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
+    """What the URL asks of the files of a node. Raises BadQuery."""
+    _check(LIST_ARGUMENTS | also)
+    args = request.args
+    group, sort = args.get("group") or None, args.get("sort") or SORTS[0]
+    if group is not None and group not in GROUPS:
+        raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
+    if sort not in SORTS:
+        raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
+    whose = {name: args.get(name, "").strip()[:MOST_NAME] for name in ("job", "actor", "worker")}
+    return AskedFiles(args.get("node") or None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, **whose)
+
+
+def asked_scope(scope: Scope, asked: AskedFiles) -> log_scope.LogScope:
+    """Whose files are asked for. Raises NotFound."""
+    return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
 def short_name(name: str) -> str:

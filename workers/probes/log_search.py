@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from clusterstate.log_answers import FoundInFile, FoundLine, ListedFile, SearchPart, SearchProgress
-from clusterstate.log_names import Named, named
+from clusterstate.log_names import Named
+from workers.probes.log_choice import Choice
 from workers.probes.logs import in_folder, listed_file
 from workers.probes.running import CannotAnswer, running
 from workers.sources.log_listing import Entry, list_folder
@@ -60,10 +61,10 @@ def search_logs(
         raise CannotAnswer(str(why)) from None
     os.nice(GIVES_WAY)
     deadline = time.monotonic() + LASTS_S
-    scope = Files(group, name.casefold(), frozenset(worker_ids), frozenset(job_ids), frozenset(submission_ids), from_ms)
+    choice = Choice(group, name, worker_ids, job_ids, submission_ids)
     with in_folder(node_id) as folder:
         listing = list_folder(folder)
-        chosen = scope.chosen(listing.entries)
+        chosen = newest_first(pair for pair in choice.of(listing.entries) if is_worth_it(pair[0], from_ms))
         search = Search(program, folder, tuple(entry for entry, _ in chosen), wanted)
         telling = Telling(dict(chosen), listing.is_whole, max(1, min(max_hits, MOST_HITS)))
         last = time.monotonic()
@@ -82,30 +83,14 @@ def search_logs(
     return progress
 
 
-@dataclass(frozen=True)
-class Files:
-    """Which files are searched."""
+def is_worth_it(entry: Entry, from_ms: int | None) -> bool:
+    """Whether a hit may stand in it."""
+    return entry.size > 0 and (from_ms is None or entry.modified_ms >= from_ms)
 
-    group: str | None
-    name: str
-    worker_ids: frozenset[str]
-    job_ids: frozenset[str]
-    submission_ids: frozenset[str]
-    from_ms: int | None
 
-    def chosen(self, entries: tuple[Entry, ...]) -> list[tuple[Entry, Named]]:
-        """Those with something in them, what was written last first."""
-        found = [(entry, named(entry.name)) for entry in entries if entry.size and self._holds(entry)]
-        kept = [(entry, told) for entry, told in found if (self.group is None or told.group == self.group) and self._is_of(told)]
-        return sorted(kept, key=lambda pair: (-pair[0].modified_ms, pair[0].name))
-
-    def _holds(self, entry: Entry) -> bool:
-        return self.name in entry.name.casefold() and (self.from_ms is None or entry.modified_ms >= self.from_ms)
-
-    def _is_of(self, told: Named) -> bool:
-        if not (self.worker_ids or self.job_ids or self.submission_ids):
-            return True
-        return told.worker_id in self.worker_ids or told.job_id in self.job_ids or told.submission_id in self.submission_ids
+def newest_first(chosen: Iterable[tuple[Entry, Named]]) -> list[tuple[Entry, Named]]:
+    """In the order of searching."""
+    return sorted(chosen, key=lambda pair: (-pair[0].modified_ms, pair[0].name))
 
 
 @dataclass

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clusterstate.log_names import Named, named
+from clusterstate.log_names import Named
+from workers.probes.log_choice import Choice
 from workers.probes.running import CannotAnswer
 from workers.sources import log_windows
 from workers.sources.beneath import Refused, folder_of, regular_file
@@ -18,6 +19,7 @@ from workers.sources.log_folders import log_folder
 from workers.sources.log_listing import Entry, list_folder, name_of
 
 MOST_LISTED = 500
+MOST_BYTES = 2 << 20
 COUNTED_WITHIN_S = 0.15
 """For the number of the first line; it is unknown where counting would take longer."""
 SORTS: dict[str, Callable[[Entry], Any]] = {
@@ -27,15 +29,25 @@ SORTS: dict[str, Callable[[Entry], Any]] = {
 }
 
 
-def list_logs(node_id: str, group: str | None, name: str, with_empty: bool, sort: str, offset: int, limit: int) -> dict[str, Any]:
-    """A page of a node's log files, with how many there are of each group; the counts are of all that match `name`."""
+def list_logs(
+    node_id: str,
+    group: str | None,
+    name: str,
+    worker_ids: tuple[str, ...],
+    job_ids: tuple[str, ...],
+    submission_ids: tuple[str, ...],
+    with_empty: bool,
+    sort: str,
+    offset: int,
+    limit: int,
+) -> dict[str, Any]:
+    """A page of a node's log files, with how many there are of each group; the counts are of all that match but for the group."""
     key = SORTS.get(sort.removeprefix("-"))
     if key is None:
         raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
     with in_folder(node_id) as folder:
         listing = list_folder(folder)
-    wanted = name.casefold()
-    found = [(entry, named(entry.name)) for entry in listing.entries if wanted in entry.name.casefold()]
+    found = Choice(None, name, worker_ids, job_ids, submission_ids).of(listing.entries)
     empty = sum(entry.size == 0 for entry, _ in found)
     if not with_empty:
         found = [(entry, told) for entry, told in found if entry.size]
@@ -71,7 +83,7 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "name": name,
         "size": window.size,
         "modified_ms": told.st_mtime_ns // 1_000_000,
-        "inode": f"{told.st_dev:x}-{told.st_ino:x}",  # another one: the file was rotated away, this is a new one
+        "inode": inode_of(told),  # another one: the file was rotated away, this is a new one
         "start": window.start,
         "end": window.end,
         "lines_before": lines_before,
@@ -80,6 +92,29 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "utc_offset_s": time.localtime().tm_gmtoff,  # Ray writes local time
         "at": time.time(),
     }
+
+
+def read_bytes(node_id: str, file_id: str, inode: str | None, start: int, length: int) -> dict[str, Any]:
+    """Bytes of a file, fewer than asked where it ends."""
+    with in_folder(node_id) as folder:
+        name = name_of(folder, file_id)
+        with regular_file(folder, name) as file:
+            told = os.fstat(file)
+            if inode is not None and inode != inode_of(told):
+                raise CannotAnswer("The file was rotated away meanwhile: another one has its name now.")
+            content = os.pread(file, max(0, min(length, MOST_BYTES)), max(0, start))
+    return {
+        "name": name,
+        "size": told.st_size,
+        "modified_ms": told.st_mtime_ns // 1_000_000,
+        "inode": inode_of(told),
+        "content": b64encode(content).decode(),
+    }
+
+
+def inode_of(told: os.stat_result) -> str:
+    """Which file it is, whatever its name."""
+    return f"{told.st_dev:x}-{told.st_ino:x}"
 
 
 @contextmanager
