@@ -57,6 +57,7 @@ class LogPart:
     lines_before: int | None  # newlines before `start`; None: not counted
     pieces: tuple[tuple[int, bool, bool], ...]  # bytes of each line or piece, whether a line starts with it, whether one ends
     content: str  # base64 of the bytes from `start` to `end`
+    times: tuple[int | None, ...] = ()  # of each piece: when it says it was written, in Unix milliseconds
 
     def bytes(self) -> bytes:
         """The content. Raises Unreadable."""

@@ -68,6 +68,7 @@ class ReadLog:
     at: int | None  # a byte of the file; None: its end
     backward: bool  # what stands before that byte, instead of what follows
     max_lines: int  # at most 1,000
+    at_ms: int | None = None  # in place of `at`: the first line that says it was written then or later
 
 
 @dataclass(frozen=True)

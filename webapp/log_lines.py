@@ -19,6 +19,7 @@ class Line:
     spans: list[Span]
     level: str | None
     is_continued: bool  # it goes on in the next piece
+    at_ms: int | None = None  # when it says it was written
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ class LogWindow:
     lines: list[Line]
 
     @property
+    def grave(self) -> dict[str, list[int]]:
+        """error, warning → offsets of the lines here that are."""
+        found: dict[str, list[int]] = {"error": [], "warning": []}
+        for line in self.lines:
+            if line.level in found:
+                found[line.level].append(line.offset)
+        return found
+
+    @property
+    def has_times(self) -> bool:
+        return any(line.at_ms is not None for line in self.lines)
+
+    @property
     def has_earlier(self) -> bool:
         return self.start > 0
 
@@ -41,18 +55,24 @@ class LogWindow:
         return self.end < self.size
 
 
-def window_of(part: LogPart, *, raw: bool) -> LogWindow:
-    """What a node answered, drawn. Raises Unreadable."""
-    return LogWindow(part.name, part.size, part.modified_ms, part.start, part.end, list(_lines(part, raw)))
+def window_of(part: LogPart, *, raw: bool, since: int = 0, until: int | None = None) -> LogWindow:
+    """What a node answered, drawn; of it what stands from byte `since` to before byte `until`. Raises Unreadable."""
+    end = part.end if until is None else min(part.end, until)
+    return LogWindow(part.name, part.size, part.modified_ms, max(part.start, since), end, list(_lines(part, raw, since, end)))
 
 
-def _lines(part: LogPart, raw: bool) -> Iterator[Line]:
+def _lines(part: LogPart, raw: bool, since: int, until: int) -> Iterator[Line]:
     content = part.bytes()
     at, offset, counted = 0, part.start, part.lines_before
+    times = iter(part.times)
     for length, starts, ends in part.pieces:
-        text = content[at : at + length]
-        number = counted + 1 if counted is not None and starts else None
-        yield Line(offset, number, spans(text, raw=raw), level_of(text) if starts else None, not ends and offset + length < part.size)
+        at_ms = next(times, None)
+        first, last = max(0, since - offset), min(length, until - offset)
+        if first < length + ends and last >= first and offset + first < until:
+            text = content[at + first : at + last]
+            number = counted + 1 if counted is not None and starts else None
+            goes_on = last < length or (not ends and offset + length < part.size)
+            yield Line(offset + first, number, spans(text, raw=raw), level_of(text) if starts else None, goes_on, at_ms)
         if counted is not None:
             counted += ends
         at, offset = at + length + ends, offset + length + ends

@@ -21,3 +21,10 @@ def mapping_of(reader: SessionReader, text_id: str | None) -> dict[str, Any] | N
     text = text_of(reader, text_id)
     found = json.loads(text) if text else None
     return found if isinstance(found, dict) else None
+
+
+def list_of(reader: SessionReader, text_id: str | None) -> list[Any]:
+    """The same of a text that is a JSON list; an empty one where it is none."""
+    text = text_of(reader, text_id)
+    found = json.loads(text) if text else None
+    return found if isinstance(found, list) else []

@@ -18,7 +18,9 @@ from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODE_STATS, NODES
 from webapp import log_scope
 from webapp.log_lines import LogWindow, window_of
+from webapp.moments import moment_asked
 from webapp.parts import parts
+from webapp.preferences import preferences
 from webapp.responses import page_response
 from webapp.scope import Scope, href
 
@@ -33,7 +35,7 @@ LABELS = {
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
 LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
-FILE_ARGUMENTS = frozenset({"at", "back", "raw", "theme"})
+FILE_ARGUMENTS = frozenset({"at", "back", "raw", "time", "times", "wrap", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
 MOST_OFFSET = 1 << 62
@@ -59,6 +61,9 @@ class LogFile:
     window: LogWindow | None
     problem: str | None
     raw: bool
+    times: bool  # a column of them
+    wrap: bool
+    time: str  # that was asked for
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,15 @@ class FileLinks:
 
     page: LogFile
 
-    def _at(self, at: int | None, *, back: bool = False, raw: bool | None = None) -> str:
-        shown_raw = self.page.raw if raw is None else raw
-        values = {"at": at, "back": 1 if back else None, "raw": 1 if shown_raw else None}
+    def _at(self, at: int | None, *, back: bool = False, **other: bool) -> str:
+        chosen = {"raw": self.page.raw, "times": self.page.times, "wrap": self.page.wrap, **other}
+        values = {
+            "at": at,
+            "back": 1 if back else None,
+            "raw": 1 if chosen["raw"] else None,
+            "times": 1 if chosen["times"] else None,
+            "wrap": None if chosen["wrap"] else 0,
+        }
         return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **values)
 
     def line(self, offset: int) -> str:
@@ -151,9 +162,15 @@ class FileLinks:
     def download(self) -> str:
         return href("log_file", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None)
 
+    def switch(self, name: str) -> str:
+        """The same lines, with `raw`, `times` or `wrap` the other way."""
+        return self._at(self.page.window.start if self.page.window else None, **{name: not getattr(self.page, name)})
+
     @property
-    def raw(self) -> str:
-        return self._at(self.page.window.start if self.page.window else None, raw=not self.page.raw)
+    def search(self) -> str:
+        """In this file alone."""
+        name = self.page.window.name if self.page.window else None
+        return href("log_search", node=self.page.node.node_id, file=name)
 
 
 def list_logs(scope: Scope) -> Response:
@@ -177,7 +194,7 @@ def list_logs(scope: Scope) -> Response:
             offset=first,
             limit=FILES_SHOWN,
         )
-        told, problem = _asked(scope, node, wanted, Listing)
+        told, problem = ask_node(scope, node, wanted, Listing)
     page = LogList(
         nodes=nodes,
         node=node,
@@ -191,22 +208,36 @@ def list_logs(scope: Scope) -> Response:
 
 
 def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
-    """Lines of a file: its end; from the line that holds byte ?at= on; with ?back=1 what stands before. ?raw=1 shows every byte."""
+    """Lines of a file: its end; from the line that holds byte ?at= on; with ?back=1 what stands before; from ?time= on.
+
+    ?raw=1 shows every byte, ?times=1 a column of times, ?wrap=0 long lines on one.
+    """
     _check(FILE_ARGUMENTS)
     node: model.Node | None = scope.reader.get(NODES, node_id)
     if node is None:
         raise NotFound(f"There is no node {node_id[:64]} in this session.")
     at = _number("at", 0) if "at" in request.args else None
     raw = request.args.get("raw") == "1"
-    wanted = ReadLog(node_id, file_id[:64], at, request.args.get("back") == "1" or at is None, LINES_SHOWN)
-    told, problem = _asked(scope, node, wanted, LogPart)
+    asked_time = request.args.get("time", "")[:64]
+    at_ms = moment_asked("time", asked_time, parts().now(), preferences().time_zone)
+    wanted = ReadLog(node_id, file_id[:64], at, request.args.get("back") == "1" or at is None, LINES_SHOWN, at_ms)
+    told, problem = ask_node(scope, node, wanted, LogPart)
     window = None
     if told is not None:
         try:
             window = window_of(told, raw=raw)
         except Unreadable as why:
             problem = str(why)
-    page = LogFile(node, file_id, window, problem or _past(scope), raw)
+    page = LogFile(
+        node=node,
+        file_id=file_id,
+        window=window,
+        problem=problem or _past(scope),
+        raw=raw,
+        times=request.args.get("times") == "1",
+        wrap=request.args.get("wrap") != "0",
+        time=asked_time,
+    )
     return page_response("logs/file.html", page=page, links=FileLinks(page))
 
 
@@ -233,7 +264,7 @@ def short_name(name: str) -> str:
     return LONG_ID.sub(lambda found: f"{found[0][:8]}…", name)
 
 
-def _asked(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
+def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
     """What the node answers, or nothing and why."""
     if scope.is_past:
         return None, None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clusterstate.log_names import Named
+from clusterstate.log_times import time_of
 from workers.probes.log_choice import Choice
 from workers.probes.running import CannotAnswer
 from workers.sources import log_windows
@@ -66,13 +67,21 @@ def list_logs(
     }
 
 
-def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lines: int) -> dict[str, Any]:
-    """Lines of a file around a place in it: on from the line that holds byte `at`, or back from there; None is the end."""
+def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lines: int, at_ms: int | None = None) -> dict[str, Any]:
+    """Lines of a file around a place in it: on from the line that holds byte `at`, or back from there; None is the end.
+
+    With `at_ms` on from the first line that says it was written then or later.
+    """
     max_lines = max(1, min(max_lines, log_windows.MAX_LINES))
     with in_folder(node_id) as folder:
         name = name_of(folder, file_id)
         with regular_file(folder, name) as file:
             told = os.fstat(file)
+            year = time.localtime(told.st_mtime).tm_year
+            if at_ms is not None:
+                at, backward = log_windows.offset_of_time(file, at_ms, lambda line: time_of(line, year)), False
+                if at is None:
+                    raise CannotAnswer("No line of this file says that it was written then or later.")
             if backward or at is None:
                 window = log_windows.backward(file, at, max_lines)
             else:
@@ -89,7 +98,7 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "lines_before": lines_before,
         "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
         "content": b64encode(content).decode(),
-        "utc_offset_s": time.localtime().tm_gmtoff,  # Ray writes local time
+        "times": [time_of(piece.text, year) if piece.starts else None for piece in window.pieces],
         "at": time.time(),
     }
 

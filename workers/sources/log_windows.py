@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 WINDOW_BYTES = 256 * 1024
 MAX_PIECE_BYTES = 32 * 1024
 MAX_LINES = 1_000
 COUNT_AT_ONCE_BYTES = 4 << 20
+MOST_TIME_WINDOWS = 8
+"""Windows without any time that are looked through for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,46 @@ def count_lines(file: int, until: int, budget_s: float) -> int | None:
         if time.monotonic() > deadline and at < until:
             return None
     return counted
+
+
+def offset_of_time(file: int, at_ms: int, time_of: Callable[[bytes], int | None]) -> int | None:
+    """Where the first line stands that says it was written at `at_ms` or later; None where no line (that was looked at) does.
+
+    Halves the file until a window is left, as if times only grew: where they go back, a place near by is found.
+    """
+    low, high = 0, os.fstat(file).st_size
+    while high - low > WINDOW_BYTES:
+        middle = (low + high) // 2
+        found = _first_timed(file, middle, high, time_of)
+        if found is None or found[1] >= at_ms:
+            high = middle
+        else:
+            low = found[0]
+    at = low
+    for _ in range(MOST_TIME_WINDOWS):
+        window = forward(file, at)
+        for piece in window.pieces:
+            told = time_of(piece.text) if piece.starts else None
+            if told is not None and told >= at_ms:
+                return piece.offset
+        if window.end >= window.size or window.end <= at:
+            return None
+        at = window.end
+    return None
+
+
+def _first_timed(file: int, at: int, until: int, time_of: Callable[[bytes], int | None]) -> tuple[int, int] | None:
+    """(offset, time) of the first line from byte `at` on that says a time, within some windows."""
+    for _ in range(MOST_TIME_WINDOWS):
+        window = forward(file, at)
+        for piece in window.pieces:
+            told = time_of(piece.text) if piece.starts else None
+            if told is not None:
+                return piece.offset, told
+        if window.end >= until or window.end <= at:
+            return None
+        at = window.end
+    return None
 
 
 def _window(pieces: list[Piece], nowhere: int, size: int) -> Window:

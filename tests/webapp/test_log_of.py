@@ -1,0 +1,144 @@
+"""The logs of one of Ray's things: the node is this process, its files are named as Ray names them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterstate.node_questions import NodeQuestions, Unanswered
+from tests.built_cluster import BuiltCluster
+from tests.webapp.conftest import Person
+from workers.probes import logs
+from workers.probes.running import CannotAnswer
+from workers.start import function_of
+
+NODE = "0" * 55 + "7"
+WORKER, BEFORE = "ab" * 28, "cd" * 28
+ACTOR, TASK = "0" * 31 + "7", "0" * 47 + "7"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, cluster: BuiltCluster, monkeypatch: pytest.MonkeyPatch) -> Path:
+    cluster.with_node(node_id=NODE, hostname="gpu-7", is_head_node=True)
+    cluster.with_node_stats(NODE, hostname="gpu-7")
+    cluster.with_worker(worker_id=WORKER, node_id=NODE, pid=77)
+    lives = [{"worker_id": BEFORE, "node_id": NODE}]
+    cluster.with_actor(actor_id=ACTOR, state="ALIVE", worker_id=WORKER, node_id=NODE, previous_incarnations=lives)
+    cluster.project()
+    monkeypatch.setattr(logs, "log_folder", lambda node_id: tmp_path)
+
+    def ask(self: NodeQuestions, probe: Any, cluster: str, host: str, within_s: float) -> Any:
+        try:
+            return json.loads(json.dumps(function_of(type(probe))(**asdict(probe))))
+        except CannotAnswer as why:
+            raise Unanswered(str(why)) from None
+
+    monkeypatch.setattr(NodeQuestions, "ask", ask)
+    for worker_id, pid in ((WORKER, 77), (BEFORE, 66)):
+        (tmp_path / f"worker-{worker_id}-01000000-{pid}.out").write_text(f"printed by {pid}\n")
+        (tmp_path / f"worker-{worker_id}-01000000-{pid}.err").write_text("")
+        (tmp_path / f"python-core-worker-{worker_id}_{pid}.log").write_text(f"noted in {pid}\n")
+    return tmp_path
+
+
+def text(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split('id="logs"')[1]))
+
+
+def test_a_worker_shows_what_it_printed_and_the_rest_as_tabs(vera: Person, folder: Path) -> None:
+    page = text(vera.page(f"/c/demo/logs/of?worker={WORKER}").text)
+    assert "printed by 77" in page
+    assert "printed by 66" not in page
+    assert "stderr (empty)" in page
+    assert "system" in page
+
+
+def test_another_file_is_a_tab_away(vera: Person, folder: Path) -> None:
+    page = vera.page(f"/c/demo/logs/of?worker={WORKER}").text
+    system = re.search(r'href="([^"]+)"[^>]*>system<', page)
+    assert system is not None
+    assert "noted in 77" in text(vera.page(system[1].replace("&amp;", "&")).text)
+
+
+def test_an_actor_shows_all_its_lives(vera: Person, folder: Path) -> None:
+    page = text(vera.page(f"/c/demo/logs/of?actor={ACTOR}").text)
+    assert "It lived 2 times" in page
+    assert "stdout of pid 77" in page
+    assert "stdout of pid 66" in page
+
+
+def test_a_task_shows_its_own_lines_alone(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    (folder / f"worker-{WORKER}-01000000-77.out").write_text("before\nmine\nmine too\nafter\n")
+    files = cluster.with_text(json.dumps([f"/tmp/ray/session/logs/worker-{WORKER}-01000000-77.out", None]))
+    cluster.with_task(task_id=TASK, state="FINISHED", node_id=NODE, worker_id=WORKER, log_files_id=files, stdout_start=7, stdout_end=21)
+    cluster.project()
+    page = text(vera.page(f"/c/demo/logs/of?task={TASK}&attempt=0").text)
+    assert "mine too" in page
+    assert "before" not in page
+    assert "after" not in page
+
+
+def test_a_task_that_wrote_nothing_says_so(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    files = cluster.with_text(json.dumps([f"worker-{WORKER}-01000000-77.out"]))
+    cluster.with_task(task_id=TASK, state="FINISHED", node_id=NODE, worker_id=WORKER, log_files_id=files, stdout_start=5, stdout_end=5)
+    cluster.project()
+    assert "Nothing was written there while it ran." in text(vera.page(f"/c/demo/logs/of?task={TASK}").text)
+
+
+def test_a_call_of_an_actor_is_explained(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    cluster.with_task(task_id=TASK, state="FINISHED", type="ACTOR_TASK", node_id=NODE, worker_id=WORKER, actor_id=ACTOR)
+    cluster.project()
+    page = text(vera.page(f"/c/demo/logs/of?task={TASK}").text)
+    assert "which lines are of which call of an actor" in page
+    assert "printed by 77" in page
+
+
+def test_a_task_without_a_worker_has_written_nothing(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    cluster.with_task(task_id=TASK, state="PENDING_ARGS_AVAIL")
+    cluster.project()
+    assert "did not come to a worker" in text(vera.page(f"/c/demo/logs/of?task={TASK}").text)
+
+
+def test_a_submitted_job_shows_its_driver(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    (folder / "job-driver-raysubmit_a.log").write_text("the driver says\n")
+    cluster.with_job(job_key="raysubmit_a", job_id="01000000", submission_id="raysubmit_a", driver_node_id=NODE)
+    cluster.project()
+    assert "the driver says" in text(vera.page("/c/demo/logs/of?job=raysubmit_a").text)
+
+
+def test_a_driver_that_was_not_submitted_is_explained(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    cluster.with_job(job_key="01000000", job_id="01000000", submission_id=None, driver_node_id=NODE)
+    cluster.project()
+    assert "Ray keeps no copy of what it printed" in text(vera.page("/c/demo/logs/of?job=01000000").text)
+
+
+def test_a_dead_node_is_named(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    cluster.with_node(node_id="0" * 55 + "9", state="DEAD")
+    cluster.with_worker(worker_id="ef" * 28, node_id="0" * 55 + "9")
+    cluster.project()
+    assert "is dead" in text(vera.page(f"/c/demo/logs/of?worker={'ef' * 28}").text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [("", 400), ("what=1", 400), ("worker=x", 404), ("actor=x", 404), ("task=x", 404), ("job=x", 404)]
+)
+def test_what_cannot_be_asked(vera: Person, folder: Path, asked: str, status: int) -> None:
+    assert vera.page(f"/c/demo/logs/of?{asked}").status_code == status
+
+
+def test_pages_of_things_bring_their_logs(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    cluster.with_job(job_key="01000000", job_id="01000000", driver_node_id=NODE)
+    cluster.with_task(task_id=TASK, state="FINISHED", node_id=NODE, worker_id=WORKER)
+    cluster.project()
+    for path, whose in (
+        (f"workers/{WORKER}", f"worker={WORKER}"),
+        (f"actors/{ACTOR}", f"actor={ACTOR}"),
+        (f"tasks/{TASK}", f"task={TASK}"),
+        ("jobs/01000000", "job=01000000"),
+    ):
+        assert f'hx-get="/c/demo/logs/of?{whose}' in vera.page(f"/c/demo/{path}").text
