@@ -57,6 +57,7 @@ class LogPart:
     lines_before: int | None  # newlines before `start`; None: not counted
     pieces: tuple[tuple[int, bool, bool], ...]  # bytes of each line or piece, whether a line starts with it, whether one ends
     content: str  # base64 of the bytes from `start` to `end`
+    inode: str = ""  # which file it is, whatever its name
     times: tuple[int | None, ...] = ()  # of each piece: when it says it was written, in Unix milliseconds
 
     def bytes(self) -> bytes:
@@ -155,6 +156,6 @@ def read_part(blob: bytes) -> SearchPart:
 def read_answer(value: Any, kind: type[T]) -> T:
     """An answer by its type. Raises Unreadable."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, str_keys=True)  # it came as JSON, which has no other keys
     except msgspec.ValidationError as error:
         raise Unreadable(f"The answer cannot be read: {str(error)[:200]}") from None

@@ -15,6 +15,7 @@ from werkzeug.local import LocalProxy
 
 from clusterstate import paths
 from clusterstate.journal import Journal
+from clusterstate.log_follows import LogFollows
 from clusterstate.node_questions import NodeQuestions
 from clusterstate.operation_requests import OperationRequests
 from clusterstate.settings import Settings, read_settings
@@ -28,6 +29,7 @@ from webapp.assets import Assets
 from webapp.auth import Authentication, caller_if_any, require_role
 from webapp.errors import use_errors
 from webapp.exposition import RequestCounts
+from webapp.followers import Followers
 from webapp.fragment_cache import FragmentCache
 from webapp.htmx import use_htmx
 from webapp.ids import ChosenId
@@ -105,6 +107,8 @@ def _parts(
         auth=Authentication(journal, sign_ins, KnownSignIns(index_dir / "sign_ins.db"), clock),
         operations=OperationRequests(settings, journal, redis_connect),
         questions=NodeQuestions(settings, redis_connect),
+        follows=LogFollows(settings, redis_connect),
+        followers=Followers(),
         fragments=FragmentCache(),
         counts=RequestCounts(routes, settings.web_workers),
         assets=assets,

@@ -19,6 +19,7 @@ from clusterstate.store.reader import IndexMissing
 from clusterstate.store.signins import TooManyTries
 from clusterstate.store.sqlite_reading import DeadlinePassed
 from webapp.auth import bearer_header
+from webapp.followers import TooManyFollow
 from webapp.htmx import headers_of
 from webapp.rendering import html, json_response
 from webapp.responses import NO_TAG
@@ -44,6 +45,16 @@ TITLES = {
 
 class CannotOperate(Exception):
     """What changes the cluster cannot be asked for now; the message says why."""
+
+
+SAYS_ITSELF: dict[type[Exception], tuple[int, int | None]] = {
+    BadQuery: (400, None),
+    BadAccount: (400, None),
+    Unanswered: (502, None),
+    TooManyFollow: (429, RETRY_AFTER_S),
+    CannotOperate: (503, RETRY_AFTER_S),
+}
+"""What is told as it stands: status, and seconds after which to try again."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +95,15 @@ def answer_error(error: Exception) -> Response:
 
 def problem_of(error: Exception) -> Problem:
     """Status and sentence of an exception."""
-    if isinstance(error, (BadQuery, BadAccount)):
-        return Problem(400, str(error))
+    for kind, (status, retry_after_s) in SAYS_ITSELF.items():
+        if isinstance(error, kind):
+            return Problem(status, str(error), retry_after_s)
     if isinstance(error, NotFound):
         return Problem(404, str(error.args[0]) if error.args else "There is no such thing.")
-    if isinstance(error, Unanswered):
-        return Problem(502, str(error))
     if isinstance(error, TooManyTries):
         return Problem(429, str(error), error.retry_after_s)
     if isinstance(error, StoreUnavailable):
         return Problem(503, "Redis cannot be reached now. What is known is still shown; signing in and changes wait for it.", RETRY_AFTER_S)
-    if isinstance(error, CannotOperate):
-        return Problem(503, str(error), RETRY_AFTER_S)
     if isinstance(error, JournalUnavailable):
         log.error("request %s: %s", g.get("request_id", "-"), error)
         return Problem(503, "The journal of accounts and operations cannot be read or written now.", RETRY_AFTER_S)

@@ -22,6 +22,14 @@ class Line:
     at_ms: int | None = None  # when it says it was written
 
 
+@dataclass(frozen=True, slots=True)
+class NextLine:
+    """Where what comes after a window begins: the line that has not ended yet, if the last one has not."""
+
+    offset: int
+    number: int | None
+
+
 @dataclass(frozen=True)
 class LogWindow:
     """What is shown of a file."""
@@ -32,6 +40,8 @@ class LogWindow:
     start: int
     end: int
     lines: list[Line]
+    inode: str = ""
+    next_line: NextLine = NextLine(0, None)
 
     @property
     def grave(self) -> dict[str, list[int]]:
@@ -58,7 +68,16 @@ class LogWindow:
 def window_of(part: LogPart, *, raw: bool, since: int = 0, until: int | None = None) -> LogWindow:
     """What a node answered, drawn; of it what stands from byte `since` to before byte `until`. Raises Unreadable."""
     end = part.end if until is None else min(part.end, until)
-    return LogWindow(part.name, part.size, part.modified_ms, max(part.start, since), end, list(_lines(part, raw, since, end)))
+    lines = list(_lines(part, raw, since, end))
+    return LogWindow(part.name, part.size, part.modified_ms, max(part.start, since), end, lines, part.inode, _next_line(part))
+
+
+def _next_line(part: LogPart) -> NextLine:
+    counted = None if part.lines_before is None else part.lines_before + sum(ends for _, _, ends in part.pieces)
+    if part.pieces and not part.pieces[-1][2]:
+        length, starts, _ = part.pieces[-1]
+        return NextLine(part.end - length, counted + 1 if counted is not None and starts else None)
+    return NextLine(part.end, None if counted is None else counted + 1)
 
 
 def _lines(part: LogPart, raw: bool, since: int, until: int) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 if TYPE_CHECKING:
+    from clusterstate.log_follows import LogFollows
     from clusterstate.node_questions import NodeQuestions
     from clusterstate.operation_requests import OperationRequests
     from clusterstate.settings import Settings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from webapp.assets import Assets
     from webapp.auth import Authentication
     from webapp.exposition import RequestCounts
+    from webapp.followers import Followers
     from webapp.fragment_cache import FragmentCache
     from webapp.routes import Route
     from webapp.security import HostList
@@ -32,6 +34,8 @@ class Parts:
     auth: Authentication
     operations: OperationRequests
     questions: NodeQuestions
+    follows: LogFollows
+    followers: Followers
     fragments: FragmentCache
     counts: RequestCounts
     assets: Assets

@@ -22,6 +22,7 @@ from workers.schedule import LoopWatch, loops_for
 REDIS, PROJECTOR, COLLECTOR, NODE, QUICK, LONG, DEMO = "redis", "projector", "collector", "node", "quick", "long", "demo"
 RECEIVER = "receiver"
 OPERATIONS = "operations"
+FOLLOWER = "follower"
 DEMO_READY_BYTES = 64 * 1024
 
 PRELOADED = (
@@ -34,6 +35,8 @@ PRELOADED = (
     "workers.start",
     "workers.probes.node",
     "workers.probes.logs",
+    "workers.probes.log_search",
+    "workers.follower",
     "workers.operations.worker",
     "workers.operations.driver",
     "workers.projector",
@@ -93,6 +96,16 @@ class Machine:
         return Role(
             kind,
             run=lambda: self._with_target_environ(lambda: start.run_probe_worker(self.settings, self.cluster, self.host, kind)),
+            needs=(REDIS,),
+            may_start=lambda: self.target.is_known,
+            stop_within_s=2.5,
+        )
+
+    def follower(self) -> Role:
+        """Reads on in the log files of this host that somebody follows."""
+        return Role(
+            FOLLOWER,
+            run=lambda: start.run_follower(self.settings, self.cluster, self.host),
             needs=(REDIS,),
             may_start=lambda: self.target.is_known,
             stop_within_s=2.5,

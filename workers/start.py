@@ -95,6 +95,15 @@ def run_projector(settings: Settings) -> None:
     run(settings, stop.is_set)
 
 
+def run_follower(settings: Settings, cluster: str, host: str) -> None:
+    """Reads on in the log files that somebody follows until SIGTERM."""
+    set_up_logging(settings)
+    from workers.follower import run_follower as run
+
+    stop = StopFlag.on_sigterm()
+    run(settings, cluster, host, stop.is_set)
+
+
 @dataclass
 class StopFlag:
     """Set by SIGTERM."""

@@ -144,6 +144,26 @@ def asked_together(ask_id: str) -> bytes:
     return _key("asked", ask_id)
 
 
+def follows(cluster: str, host: str) -> bytes:
+    """Hash: node id/file id → [until when, signature]: log files that somebody follows. By the web app; a minute."""
+    return _key("follows", cluster, host)
+
+
+def follow_wake(cluster: str, host: str) -> bytes:
+    """List: something new is followed on that host. By the web app; seconds."""
+    return _key("follows", cluster, host, "wake")
+
+
+def followed(cluster: str, host: str, name: str) -> bytes:
+    """Stream of what is written to a followed log file: see clusterstate.store.follows. By that host's log role; half a minute."""
+    return _key("followed", cluster, host, name)
+
+
+def follower(cluster: str, host: str) -> bytes:
+    """Present while that host's log role runs. By it; seconds."""
+    return _key("follower", cluster, host)
+
+
 def canceled(probe_id: str) -> bytes:
     """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
     return _key("canceled", probe_id)

@@ -6,11 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
+from jinja2.meta import find_undeclared_variables
 
 from tests.architecture.repository import files, read
+from webapp.formatting import register
 
 TEMPLATES = [path for path in files() if path.parts[0] == "templates"]
 SCRIPTS = [path for path in files() if path.parts[:2] == ("static", "js")]
+
+NAMED_FRAGMENT = re.compile(r'"([a-z_]+/_[a-z_]+\.html)"')
 
 FORBIDDEN = {
     "an inline style": r"<[^>]*\sstyle\s*=",
@@ -42,6 +47,17 @@ def test_no_address_is_written_by_hand() -> None:
 def test_fragments_are_named_with_a_leading_underscore_and_pages_extend_the_base() -> None:
     pages = [path for path in TEMPLATES if _is_page(path)]
     assert [str(path) for path in pages if "{% extends" not in read(path)] == []
+
+
+def test_fragments_that_are_answered_alone_import_the_macros_that_they_use() -> None:
+    """What includes a fragment may have imported them; nothing has when it is polled."""
+    alone = {name for path in files() if path.parts[0] == "webapp" and path.suffix == ".py" for name in NAMED_FRAGMENT.findall(read(path))}
+    macros = {match[1] for path in TEMPLATES for match in re.finditer(r'{% import "macros/[^"]+" as (\w+)', read(path))}
+    parser = Environment(autoescape=True)
+    register(parser)
+    assert len(alone) > 10
+    missing = {name: found for name in alone if (found := macros & find_undeclared_variables(parser.parse(read(Path("templates", name)))))}
+    assert not missing
 
 
 def test_our_scripts_evaluate_nothing_and_write_no_markup() -> None:

@@ -41,7 +41,7 @@ class Troubles:
         """A poll that a busy machine answers too late is tried again a second later: no fault of the page."""
         late = "htmx:error" in message.text and "timeout" in message.text.lower()
         if message.type in {"error", "warning"} and not late:
-            self.seen.append(f"{message.type}: {message.text}")
+            self.seen.append(f"{message.type}: {message.text} ({message.location['url']})")
 
 
 @pytest.fixture(scope="package")

@@ -83,7 +83,7 @@ def hostile(cluster: BuiltCluster) -> BuiltCluster:
     return cluster
 
 
-NEEDS_A_QUESTION = frozenset({"log_search_data", "log_of", "log_archive", "log_file"})
+NEEDS_A_QUESTION = frozenset({"log_search_data", "log_of", "log_archive", "log_file", "follow_log"})
 """Answer 400 without one; what they answer is looked at in tests of their own."""
 
 

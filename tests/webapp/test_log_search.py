@@ -43,7 +43,9 @@ class Nodes:
     def answer(self, probe_id: str) -> Answer:
         state, problem = self.ended.get(probe_id, (queues.DONE, None))
         parts = self.told.get(probe_id, [])
-        value = msgspec.to_builtins(parts[-1].progress if parts else SearchProgress()) if state == queues.DONE else None
+        value = (
+            msgspec.json.decode(msgspec.json.encode(parts[-1].progress if parts else SearchProgress())) if state == queues.DONE else None
+        )
         return Answer(probe_id, state, 0.0, value, problem)
 
     def parts(self, probe_id: str, first: int = 0, last: int = -1) -> list[bytes]:

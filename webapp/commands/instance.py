@@ -117,7 +117,7 @@ class Instance:
             if self._has_journal():
                 roles.append(here.operations())
         if self.command in {"up", "node"}:
-            roles += [here.node(), here.probes(machine.QUICK), here.probes(machine.LONG)]
+            roles += [here.node(), here.probes(machine.QUICK), here.probes(machine.LONG), here.follower()]
         if self.command in {"up", "projector"}:
             roles.append(here.projector())
         return roles + self._listening()

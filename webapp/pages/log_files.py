@@ -27,7 +27,7 @@ ANSWERED_WITHIN_S = 6.0
 
 def download_log(scope: Scope, node_id: str, file_id: str) -> Response:
     """A file byte by byte, or the part that a Range header names."""
-    source = _source(scope, node_id)
+    source = source_of_node(scope, node_id)
     asked = RANGE.fullmatch(request.headers.get("Range", "").strip())
     start = int(asked["first"]) if asked and asked["first"] else 0
     if asked and not asked["first"] and asked["last"]:
@@ -56,7 +56,7 @@ def download_archive(scope: Scope) -> Response:
     asked = asked_files(also=frozenset({"file"}))
     if asked.node is None:
         raise BadQuery("node is missing: the id of the node whose files are wanted.")
-    source = _source(scope, asked.node)
+    source = source_of_node(scope, asked.node)
     members = [Member(file_id[:64], "") for file_id in chosen] if chosen else _all(scope, source, asked)
     response = Response(archive(source, members, parts().now()), content_type="application/gzip")
     response.headers["Content-Disposition"] = f'attachment; filename="logs-{_file_name(scope.cluster)}-{asked.node[:8]}.tar.gz"'
@@ -77,7 +77,8 @@ def _all(scope: Scope, source: LogSource, asked: AskedFiles) -> list[Member]:
     return [Member(file.file_id, file.name) for file in listing.files]
 
 
-def _source(scope: Scope, node_id: str) -> LogSource:
+def source_of_node(scope: Scope, node_id: str) -> LogSource:
+    """Where the files of a node are asked for. Raises NotFound."""
     if scope.is_past:
         raise NotFound("This session has ended: its nodes cannot be asked for their files.")
     node: model.Node | None = scope.reader.get(NODES, node_id)

@@ -35,7 +35,7 @@ LABELS = {
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
 LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
-FILE_ARGUMENTS = frozenset({"at", "back", "raw", "time", "times", "wrap", "theme"})
+FILE_ARGUMENTS = frozenset({"at", "back", "raw", "time", "times", "wrap", "follow", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
 MOST_OFFSET = 1 << 62
@@ -64,6 +64,7 @@ class LogFile:
     times: bool  # a column of them
     wrap: bool
     time: str  # that was asked for
+    follow: bool = False  # what is written is added while one looks on
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,14 @@ class FileLinks:
     page: LogFile
 
     def _at(self, at: int | None, *, back: bool = False, **other: bool) -> str:
-        chosen = {"raw": self.page.raw, "times": self.page.times, "wrap": self.page.wrap, **other}
+        chosen = {"raw": self.page.raw, "times": self.page.times, "wrap": self.page.wrap, "follow": False, **other}
         values = {
             "at": at,
             "back": 1 if back else None,
             "raw": 1 if chosen["raw"] else None,
             "times": 1 if chosen["times"] else None,
             "wrap": None if chosen["wrap"] else 0,
+            "follow": 1 if chosen["follow"] else None,
         }
         return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **values)
 
@@ -162,6 +164,20 @@ class FileLinks:
     def download(self) -> str:
         return href("log_file", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None)
 
+    @property
+    def follow(self) -> str:
+        """The end of the file, followed; or not any more."""
+        return self._at(None, follow=not self.page.follow)
+
+    @property
+    def events(self) -> str:
+        """Where what is written from here on is told."""
+        window = self.page.window
+        assert window is not None  # noqa: S101 - for the type checker: the template asks only with one
+        begins = window.next_line
+        values = {"at": begins.offset, "inode": window.inode, "number": begins.number, "raw": 1 if self.page.raw else None}
+        return href("follow_log", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None, **values)
+
     def switch(self, name: str) -> str:
         """The same lines, with `raw`, `times` or `wrap` the other way."""
         return self._at(self.page.window.start if self.page.window else None, **{name: not getattr(self.page, name)})
@@ -176,7 +192,7 @@ class FileLinks:
 def list_logs(scope: Scope) -> Response:
     """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
     asked = asked_files()
-    first = _number("from", 0)
+    first = number_asked("from", 0)
     nodes = living_nodes(scope)
     node = _chosen(scope, nodes, asked.node)
     told: Listing | None = None
@@ -216,7 +232,7 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
     node: model.Node | None = scope.reader.get(NODES, node_id)
     if node is None:
         raise NotFound(f"There is no node {node_id[:64]} in this session.")
-    at = _number("at", 0) if "at" in request.args else None
+    at = number_asked("at", 0) if "at" in request.args else None
     raw = request.args.get("raw") == "1"
     asked_time = request.args.get("time", "")[:64]
     at_ms = moment_asked("time", asked_time, parts().now(), preferences().time_zone)
@@ -237,6 +253,7 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
         times=request.args.get("times") == "1",
         wrap=request.args.get("wrap") != "0",
         time=asked_time,
+        follow=request.args.get("follow") == "1" and window is not None and not window.has_later and not scope.is_past,
     )
     return page_response("logs/file.html", page=page, links=FileLinks(page))
 
@@ -303,7 +320,8 @@ def _check(known: frozenset[str]) -> None:
             raise BadQuery(f"{name[:32]!r} is not known here; known are {', '.join(sorted(known - {'theme'}))}.")
 
 
-def _number(name: str, default: int) -> int:
+def number_asked(name: str, default: int) -> int:
+    """A whole number of the URL. Raises BadQuery."""
     text = request.args.get(name, "")
     if not text:
         return default
