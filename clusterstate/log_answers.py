@@ -22,7 +22,7 @@ class ListedFile:
 
     file_id: str
     name: str  # its path beneath the log folder
-    size: int
+    size: int  # to its end, whatever of it is there
     modified_ms: int
     group: str  # one of clusterstate.log_names.GROUPS
     stream: str  # stdout, stderr, system
@@ -31,6 +31,7 @@ class ListedFile:
     job_id: str | None = None
     submission_id: str | None = None
     pid: int | None = None
+    first: int = 0  # what stands before this byte was not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Listing:
     empty: int = 0  # files without a byte that match the name
     total: int = 0
     is_whole: bool = True  # false: there are more files than are looked at
+    is_kept: bool = False  # of a node that is gone: what the head kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class LogPart:
     pieces: tuple[tuple[int, bool, bool], ...]  # bytes of each line or piece, whether a line starts with it, whether one ends
     content: str  # base64 of the bytes from `start` to `end`
     inode: str = ""  # which file it is, whatever its name
+    first: int = 0  # what stands before this byte was not kept
+    is_kept: bool = False  # the node is gone: this is what the head kept
     times: tuple[int | None, ...] = ()  # of each piece: when it says it was written, in Unix milliseconds
 
     def bytes(self) -> bytes:
@@ -84,7 +88,7 @@ class FileBytes:
 class FoundLine:
     """A line that matches, or one beside it. Bytes stand as characters of the same number (latin-1)."""
 
-    number: int  # of the line, from 1
+    number: int | None  # of the line, from 1; None: it is not known how many stand before
     offset: int  # of the line's first byte in the file
     text: str
     marks: tuple[tuple[int, int], ...] = ()  # what matched, as positions in `text`; none: a line beside a hit

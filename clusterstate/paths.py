@@ -57,6 +57,11 @@ def spool_dir(state_dir: Path, cluster: str) -> Path:
     return state_dir / "spool" / cluster
 
 
+def kept_logs_dir(state_dir: Path) -> Path:
+    """Log files of the cluster's nodes, which outlive them."""
+    return state_dir / "kept-logs"
+
+
 def log_dir(state_dir: Path) -> Path:
     return state_dir / "log"
 

@@ -72,6 +72,15 @@ class Settings:
     max_tasks: int = _setting(1_000_000, "Task attempts that have ended kept per session; the oldest go first.", low=0, high=100_000_000)
     history_minutes: int = _setting(30, "Minutes of node samples kept for the small charts.", low=1, high=1440)
     session_retention_days: int = _setting(30, "Days an ended session stays readable.", low=0, high=3650)
+    kept_logs_node_mb: int = _setting(
+        256, "Megabytes of log files kept of one host and session, compressed, for when the node is gone.", low=1, high=1_000_000
+    )
+    kept_logs_gb: float = _setting(
+        10.0, "Gigabytes of log files kept in all on the head; what was written longest ago goes first.", low=0.1, high=100_000.0
+    )
+    kept_logs_kb_s: int = _setting(
+        1024, "Kilobytes of log files a host may send to the head in a second, before compression. 0: none are kept.", low=0, high=1_000_000
+    )
     poll_interval_s: float = _setting(1.0, "Seconds between polls of what Ray does not publish.", low=0.2, high=60.0)
     stale_after_s: float = _setting(5.0, "Age at which a polled answer is called stale.", low=1.0, high=3600.0)
     sign_in_hours: float = _setting(24.0, "Hours a sign-in lasts without use.", low=0.1, high=8760.0)

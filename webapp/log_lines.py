@@ -41,6 +41,8 @@ class LogWindow:
     end: int
     lines: list[Line]
     inode: str = ""
+    first: int = 0  # what stands before was not kept
+    is_kept: bool = False
     next_line: NextLine = NextLine(0, None)
 
     @property
@@ -58,7 +60,7 @@ class LogWindow:
 
     @property
     def has_earlier(self) -> bool:
-        return self.start > 0
+        return self.start > self.first
 
     @property
     def has_later(self) -> bool:
@@ -69,7 +71,9 @@ def window_of(part: LogPart, *, raw: bool, since: int = 0, until: int | None = N
     """What a node answered, drawn; of it what stands from byte `since` to before byte `until`. Raises Unreadable."""
     end = part.end if until is None else min(part.end, until)
     lines = list(_lines(part, raw, since, end))
-    return LogWindow(part.name, part.size, part.modified_ms, max(part.start, since), end, lines, part.inode, _next_line(part))
+    return LogWindow(
+        part.name, part.size, part.modified_ms, max(part.start, since), end, lines, part.inode, part.first, part.is_kept, _next_line(part)
+    )
 
 
 def _next_line(part: LogPart) -> NextLine:

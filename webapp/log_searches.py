@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 import msgspec
 
 from clusterstate import model
-from clusterstate.hosts import host_id
+from clusterstate.hosts import this_host
 from clusterstate.log_answers import FoundLine, ListedFile, SearchProgress, Unreadable, read_answer, read_part
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import SearchLogs
-from clusterstate.resources import NODE_STATS
 from clusterstate.store import queues
-from clusterstate.store.reader import SessionReader
+from webapp.log_hosts import is_gone, own_host
+from webapp.scope import Scope
 
+MOST_GONE = 16
+"""Hosts that are gone of which what is kept is searched."""
 PARTS_AT_ONCE = 8
 """Read of a node's answer before it is seen whether that is enough to show."""
 
@@ -115,11 +117,9 @@ class Results:
         return step_s, dict(sorted(merged.items()))
 
 
-def start(
-    questions: NodeQuestions, reader: SessionReader, cluster: str, nodes: Iterable[model.Node], probe: SearchLogs, question: str
-) -> str:
+def start(questions: NodeQuestions, scope: Scope, nodes: Iterable[model.Node], probe: SearchLogs, question: str) -> str:
     """Puts a search to every host of these nodes; returns the id to ask for its results with. `question` is what was asked, in words."""
-    asked = tuple(_ask(questions, reader, cluster, nodes, probe))
+    asked = tuple(_ask(questions, scope, nodes, probe))
     run_id = secrets.token_urlsafe(12)
     questions.remember(run_id, msgspec.json.encode(Asked(_hash(question), asked)))
     return run_id
@@ -162,22 +162,32 @@ def _hash(question: str) -> str:
     return hashlib.sha256(question.encode("utf-8", "replace")).hexdigest()
 
 
-def _ask(
-    questions: NodeQuestions, reader: SessionReader, cluster: str, nodes: Iterable[model.Node], probe: SearchLogs
-) -> Iterator[AskedNode]:
-    hosts: dict[str, list[str]] = {}
+def _ask(questions: NodeQuestions, scope: Scope, nodes: Iterable[model.Node], probe: SearchLogs) -> Iterator[AskedNode]:
+    living: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {}
     for node in nodes:
-        stats: model.NodeStats | None = reader.get(NODE_STATS, node.node_id)
-        if stats is None:
+        own = own_host(scope.reader, node)
+        if is_gone(scope, node):
+            gone.setdefault(own or node.node_id, []).append(node.node_id)
+        elif own is None:
             yield AskedNode(node.node_id, problem="No node collector runs on it: `raydeck node` there starts one.")
         else:
-            hosts.setdefault(host_id(stats.hostname, stats.boot_id), []).append(node.node_id)
-    for host, (first, *beside) in hosts.items():
-        to_it = SearchLogs(**{**vars(probe), "node_id": first})
-        try:
-            yield AskedNode(first, tuple(beside), questions.start(to_it, cluster, host))
-        except Unanswered as why:
-            yield AskedNode(first, tuple(beside), problem=str(why))
+            living.setdefault(own, []).append(node.node_id)
+    for host, (first, *beside) in living.items():
+        yield _ask_host(questions, scope, probe, host, first, (*beside, *gone.pop(host, ())))  # it shares their folder
+    for number, (first, *beside) in enumerate(gone.values()):
+        if number < MOST_GONE:
+            yield _ask_host(questions, scope, probe, this_host(), first, tuple(beside))
+        else:
+            yield AskedNode(first, tuple(beside), problem=f"Of hosts that are gone only the {MOST_GONE} lost last are searched.")
+
+
+def _ask_host(questions: NodeQuestions, scope: Scope, probe: SearchLogs, host: str, first: str, beside: tuple[str, ...]) -> AskedNode:
+    to_it = SearchLogs(**{**vars(probe), "node_id": first})
+    try:
+        return AskedNode(first, beside, questions.start(to_it, scope.cluster, host))
+    except Unanswered as why:
+        return AskedNode(first, beside, problem=str(why))
 
 
 def _node(questions: NodeQuestions, one: AskedNode) -> NodeFound:

@@ -1,10 +1,11 @@
-"""The log role of a host: reads on in the log files that somebody follows, once for all who look on, and sleeps while nobody does."""
+"""The log role of a host: reads on in the log files that somebody follows, once for all who look on, and sends all on to the head."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -14,6 +15,7 @@ from clusterstate.store import follows, queues
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.follows import ENDED, Followed, Told
 from clusterstate.store.signing import key_for
+from workers.log_shipper import LogShipper
 from workers.sources.beneath import Refused, folder_of
 from workers.sources.log_folders import log_folder
 from workers.sources.log_following import FollowedFile
@@ -29,15 +31,20 @@ SLEEPS_S = 1
 
 def run_follower(settings: Settings, cluster: str, host: str, should_stop: Callable[[], bool]) -> None:
     """Follows until told to stop. Redis may come and go."""
-    follower = Follower(connect(settings, timeout_s=SLEEPS_S + 5.0), key_for(settings, queues.worker_name(cluster, host)), cluster, host)
+    client, key = connect(settings, timeout_s=SLEEPS_S + 5.0), key_for(settings, queues.worker_name(cluster, host))
+    follower = Follower(client, key, cluster, host)
+    shipper = LogShipper(client, key, cluster, host, settings)
     while not should_stop():
         started = time.monotonic()
         try:
             follower.step(time.time())
+            shipper.step(time.monotonic())
         except UNREACHABLE:
             time.sleep(1.0)
         time.sleep(max(0.0, LOOK_EVERY_S - (time.monotonic() - started)))
     follower.close()
+    with suppress(*UNREACHABLE):
+        shipper.finish()
 
 
 class Follower:

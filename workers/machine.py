@@ -22,7 +22,7 @@ from workers.schedule import LoopWatch, loops_for
 REDIS, PROJECTOR, COLLECTOR, NODE, QUICK, LONG, DEMO = "redis", "projector", "collector", "node", "quick", "long", "demo"
 RECEIVER = "receiver"
 OPERATIONS = "operations"
-FOLLOWER = "follower"
+FOLLOWER, KEEPER = "follower", "keeper"
 DEMO_READY_BYTES = 64 * 1024
 
 PRELOADED = (
@@ -37,6 +37,7 @@ PRELOADED = (
     "workers.probes.logs",
     "workers.probes.log_search",
     "workers.follower",
+    "workers.log_keeper",
     "workers.operations.worker",
     "workers.operations.driver",
     "workers.projector",
@@ -102,14 +103,18 @@ class Machine:
         )
 
     def follower(self) -> Role:
-        """Reads on in the log files of this host that somebody follows."""
+        """Reads on in the log files of this host that somebody follows, and sends all on to the head."""
         return Role(
             FOLLOWER,
             run=lambda: start.run_follower(self.settings, self.cluster, self.host),
             needs=(REDIS,),
             may_start=lambda: self.target.is_known,
-            stop_within_s=2.5,
+            stop_within_s=4.0,
         )
+
+    def keeper(self) -> Role:
+        """Keeps log files of all nodes, for when they are gone. It needs the master key: it runs on the head alone."""
+        return Role(KEEPER, run=lambda: start.run_keeper(self.settings, self.cluster), needs=(REDIS,), stop_rank=2, stop_within_s=2.5)
 
     def operations(self) -> Role:
         """Does what was asked of the cluster. It needs the journal and the master key: it runs on the head alone."""

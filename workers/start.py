@@ -104,6 +104,15 @@ def run_follower(settings: Settings, cluster: str, host: str) -> None:
     run(settings, cluster, host, stop.is_set)
 
 
+def run_keeper(settings: Settings, cluster: str) -> None:
+    """Keeps what nodes send of their log files until SIGTERM."""
+    set_up_logging(settings)
+    from workers.log_keeper import run_keeper as run
+
+    stop = StopFlag.on_sigterm()
+    run(settings, cluster, stop.is_set)
+
+
 @dataclass
 class StopFlag:
     """Set by SIGTERM."""

@@ -164,6 +164,16 @@ def follower(cluster: str, host: str) -> bytes:
     return _key("follower", cluster, host)
 
 
+def shipped(cluster: str) -> bytes:
+    """List: pieces of log files for the head to keep, see clusterstate.store.log_shipping. By log roles; an hour."""
+    return _key("shipped", cluster)
+
+
+def shipped_known(cluster: str, session_name: str, host: str) -> bytes:
+    """Hash: inode → how far the head keeps that log file of a host. By the head's keeper; a day."""
+    return _key("shipped", cluster, session_name, host)
+
+
 def canceled(probe_id: str) -> bytes:
     """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
     return _key("canceled", probe_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,19 @@ def test_a_killed_raylet_is_a_dead_node_and_another_one_is_seen(busy: Running, p
     assert dead - row["end_time_ms"] / 1000 < PUBLISHED_WITHIN_S
     alive = busy.rows("actors", f"?node_id={second['node_id']}&state=ALIVE")
     assert alive["matching"] == 0
+    show_kept_logs(busy, busy.cluster_path, second["node_id"])
+
+
+def show_kept_logs(running: Running, base: str, node_id: str) -> None:
+    """The logs of a node that is gone are listed and read."""
+    status, listed = running.get(f"{base}/logs?node={node_id}&name=raylet")
+    assert status == 200
+    assert "as they were sent to the head in time" in listed
+    file_id = re.findall(rf"/logs/{node_id}/([A-Za-z0-9_-]+)", listed)[0]
+    status, page = running.get(f"{base}/logs/{node_id}/{file_id}")
+    assert status == 200
+    assert "This is what was sent to the head in time" in page
+    assert re.search(r"raylet|Raylet", page[page.index('class="log"') :])
 
 
 def ids_of(running: Running) -> list[str]:
@@ -155,6 +169,7 @@ def test_when_the_demos_cluster_dies_its_session_is_kept_and_a_new_one_followed(
     assert old_actors.isdisjoint(row["actor_id"] for row in busy.rows("actors", "?limit=500")["rows"])
     for page in PAGES:
         assert busy.get(f"/c/demo/s/{first}/{page}")[0] == 200, page
+    show_kept_logs(busy, f"/c/demo/s/{first}", head["node_id"])
 
 
 @pytest.mark.parametrize("with_data", [True, False], ids=["with its data", "empty"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import ray_environments
+from clusterstate import paths
+from clusterstate.store.kept_logs import KeptLogsReader
 from tests.ray.timing import p95, say_times, seen_at, state_seen_at
 from tests.ray.told_driver import ToldDriver, told_driver
 from tests.ray.whole_picture import show_whole_picture
@@ -54,6 +58,22 @@ def test_nodes_are_as_ray_says(demo: Running, driver: ToldDriver) -> None:
     assert [row["node_id"] for row in ours.values() if row["is_head_node"]] == [
         node_id for node_id, node in theirs.items() if "node:__internal_head__" in node["Resources"]
     ]
+
+
+def test_log_files_are_kept_as_they_are_written(demo: Running) -> None:
+    raylet = next(one for one in psutil.Process(demo.process.pid).children(recursive=True) if one.name() == "raylet")
+    log_dir = Path(next(word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--log_dir=")))
+
+    def kept() -> dict[str, int]:
+        found = {}
+        for path in paths.kept_logs_dir(demo.state_dir).glob(f"*/{log_dir.parent.name}/*.db"):
+            with KeptLogsReader(path) as reader:
+                found = {os.fsdecode(file.name): file.end for file in reader.files()}
+        return found
+
+    there = {path.name: path.stat().st_size for path in log_dir.glob("*.out") if path.stat().st_size}
+    assert there
+    seen_at(lambda: all(kept().get(name, 0) >= size for name, size in there.items()), "all that was written", 60.0)
 
 
 def test_a_driver_is_a_job_with_its_process_and_its_node(demo: Running, driver: ToldDriver) -> None:

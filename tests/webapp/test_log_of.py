@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from clusterstate.node_questions import NodeQuestions, Unanswered
+from clusterstate.settings import Settings
+from clusterstate.store.kept_logs import KeptLogsWriter, Piece, host_file
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from workers.probes import logs
-from workers.probes.running import CannotAnswer
+from workers.probes.running import CannotAnswer, Running, set_running
+from workers.sources.beneath import NotThere
 from workers.start import function_of
 
 NODE = "0" * 55 + "7"
@@ -117,11 +121,30 @@ def test_a_driver_that_was_not_submitted_is_explained(vera: Person, cluster: Bui
     assert "Ray keeps no copy of what it printed" in text(vera.page("/c/demo/logs/of?job=01000000").text)
 
 
-def test_a_dead_node_is_named(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
-    cluster.with_node(node_id="0" * 55 + "9", state="DEAD")
-    cluster.with_worker(worker_id="ef" * 28, node_id="0" * 55 + "9")
+def test_of_a_node_that_is_gone_it_says_so_and_shows_what_was_kept(
+    vera: Person, cluster: BuiltCluster, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, worker = "0" * 55 + "9", "ef" * 28
+
+    def no_raylet(node_id: str) -> Path:
+        raise NotThere("The raylet of this node does not run on this machine (any more).")
+
+    monkeypatch.setattr(logs, "log_folder", no_raylet)
+    cluster.with_node(node_id=gone, state="DEAD", end_time_ms=1_700_000_000_000, state_message="it was drained")
+    cluster.with_worker(worker_id=worker, node_id=gone)
     cluster.project()
-    assert "is dead" in text(vera.page(f"/c/demo/logs/of?worker={'ef' * 28}").text)
+    address = f"/c/demo/logs/of?worker={worker}"
+    assert "Nothing of its log files was kept" in text(vera.page(address).text)
+    set_running(Running(settings, "demo", "head", lambda words: None, lambda part: None))
+    writer = KeptLogsWriter(host_file(settings.state_dir, "demo", "session_1", "h9"), 1 << 20)
+    writer.of_nodes((gone,))
+    writer.add(Piece("1-1", f"worker-{worker}-01000000-99.out".encode(), 500, 14, 1_700_000_000_000, zlib.compress(b"its last words")))
+    writer.close()
+    page = text(vera.page(address).text)
+    assert "its last words" in page
+    assert "The node was lost" in page
+    assert "it was drained" in page
+    assert "from byte 500 on" in page
 
 
 @pytest.mark.parametrize(

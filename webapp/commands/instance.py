@@ -115,7 +115,7 @@ class Instance:
         if self.command in {"up", "collect"}:
             roles.append(here.collector())
             if self._has_journal():
-                roles.append(here.operations())
+                roles += [here.operations(), here.keeper()]
         if self.command in {"up", "node"}:
             roles += [here.node(), here.probes(machine.QUICK), here.probes(machine.LONG), here.follower()]
         if self.command in {"up", "projector"}:

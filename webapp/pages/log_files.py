@@ -7,12 +7,12 @@ import re
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.hosts import host_id
 from clusterstate.log_answers import Listing, Unreadable, read_answer
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogs
 from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import NODE_STATS, NODES
+from clusterstate.resources import NODES
+from webapp.log_hosts import host_asked
 from webapp.log_reading import AT_ONCE_BYTES, LogSource, Member, archive
 from webapp.pages.logs import AskedFiles, asked_files, asked_scope
 from webapp.parts import parts
@@ -78,16 +78,11 @@ def _all(scope: Scope, source: LogSource, asked: AskedFiles) -> list[Member]:
 
 
 def source_of_node(scope: Scope, node_id: str) -> LogSource:
-    """Where the files of a node are asked for. Raises NotFound."""
-    if scope.is_past:
-        raise NotFound("This session has ended: its nodes cannot be asked for their files.")
+    """Where the files of a node are asked for. Raises NotFound, Unanswered."""
     node: model.Node | None = scope.reader.get(NODES, node_id)
     if node is None:
         raise NotFound(f"There is no node {node_id[:64]} in this session.")
-    stats: model.NodeStats | None = scope.reader.get(NODE_STATS, node_id)
-    if stats is None:
-        raise NotFound("No node collector runs on this node, so nobody can be asked for its files. `raydeck node` on it starts one.")
-    return LogSource(parts().questions, scope.cluster, host_id(stats.hostname, stats.boot_id), node_id)
+    return LogSource(parts().questions, scope.cluster, host_asked(scope, node), node_id)
 
 
 def _file_name(name: str) -> str:

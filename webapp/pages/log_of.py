@@ -85,6 +85,7 @@ class ThingLogs:
     empties: int
     problems: tuple[str, ...]
     is_slice: bool
+    gone: tuple[model.Node, ...]  # nodes whose files are told by what the head kept of them
 
 
 def show_logs_of(scope: Scope) -> Response:
@@ -94,10 +95,8 @@ def show_logs_of(scope: Scope) -> Response:
             raise BadQuery(f"{name[:32]!r} is not known here; known are {', '.join(sorted(ARGUMENTS - {'theme'}))}.")
     thing = _thing(scope.reader)
     problems: list[str] = []
-    if scope.is_past:
-        page = ThingLogs(thing, (), None, None, 0, ("This session has ended: its nodes cannot be asked for their files.",), False)
-        return page_response("logs/of.html", "logs/_of.html", page=page, links=None)
-    files = list(_files(scope, thing, problems))
+    gone: dict[str, model.Node] = {}
+    files = list(_files(scope, thing, problems, gone))
     chosen = _chosen(files, thing)
     shown, cut = _shown(scope, chosen, thing, problems) if chosen else (None, None)
     page = ThingLogs(
@@ -108,6 +107,7 @@ def show_logs_of(scope: Scope) -> Response:
         empties=sum(found.file.size == 0 for found in files),
         problems=tuple(dict.fromkeys(problems)),
         is_slice=cut is not None,
+        gone=tuple(gone.values()),
     )
     return page_response("logs/of.html", "logs/_of.html", page=page, links=FileLinks(shown) if shown else None)
 
@@ -200,20 +200,19 @@ def _of_job(reader: SessionReader, job_key: str) -> Thing:
     return Thing((Place(job.driver_node_id, scope, "driver"),), note=note, whose=("job", job.job_key))
 
 
-def _files(scope: Scope, thing: Thing, problems: list[str]) -> Iterator[ThingFile]:
+def _files(scope: Scope, thing: Thing, problems: list[str], gone: dict[str, model.Node]) -> Iterator[ThingFile]:
     """Those of all places, as the nodes list them now."""
     for place in thing.places:
         node: model.Node | None = scope.reader.get(NODES, place.node_id)
         if node is None:
             problems.append(f"Node {place.node_id[:8]} is not remembered.")
             continue
-        if node.state != "ALIVE":
-            problems.append(f"Node {place.node_id[:8]} is dead: its files cannot be read any more.")
-            continue
         probe = ListLogs(place.node_id, place.group, "", *place.scope.ids, with_empty=True, limit=FILES_SHOWN)
         listing, problem = ask_node(scope, node, probe, Listing)
         if problem is not None:
-            problems.append(problem)
+            problems.append(f"Node {place.node_id[:8]}: {problem}" if len(thing.places) > 1 else problem)
+        if listing is not None and listing.is_kept:
+            gone[node.node_id] = node
         for file in listing.files if listing else ():
             yield ThingFile(node, file)
 

@@ -12,15 +12,16 @@ from flask import Response, request
 from clusterstate import model
 from clusterstate.log_names import GROUPS
 from clusterstate.probes import SearchLogs
-from clusterstate.query import BadQuery, NotFound
+from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from clusterstate.store import queues
 from webapp import log_scope, log_searches
+from webapp.log_hosts import nodes_with_logs
 from webapp.log_levels import level_of
 from webapp.log_searches import FileFound, Results
 from webapp.log_text import Span, plain, spans
 from webapp.moments import moment_asked
-from webapp.pages.logs import LABELS, living_nodes, short_name
+from webapp.pages.logs import LABELS, short_name
 from webapp.parts import parts
 from webapp.preferences import preferences
 from webapp.responses import freshness_answer, json_response, page_response, redirect_to
@@ -81,7 +82,7 @@ class AskedSearch:
 class ShownLine:
     """A found line, ready to be drawn."""
 
-    number: int
+    number: int | None  # None: it is not known how many stand before
     offset: int
     parts: list[tuple[list[Span], bool]]  # whether that matched
     level: str | None
@@ -134,8 +135,8 @@ class SearchPage:
 def show_search(scope: Scope) -> Response:
     """The search that the URL asks for: it is started, then what was found is shown while it comes."""
     asked = _asked()
-    if scope.is_past or not asked.q:
-        return page_response("logs/search.html", page=SearchPage(asked, _nodes(scope), None, None, [], [], 0, None), **_words())
+    if not asked.q:
+        return page_response("logs/search.html", page=SearchPage(asked, nodes_with_logs(scope), None, None, [], [], 0, None), **_words())
     questions, run = parts().questions, request.args.get("run", "")
     search = log_searches.find(questions, run[:64], _question(scope, asked)) if run else None
     if search is None:
@@ -147,7 +148,7 @@ def show_search(scope: Scope) -> Response:
         files = list(_shown(results, asked.limit))
         shown = sum(line.is_hit for file in files for line in file.lines)
         note = None if _scope_of(scope, asked).is_whole else f"Only the files of {log_scope.MOST_WORKERS} workers of this job are searched."
-        return {"page": SearchPage(asked, _nodes(scope), run, results, files, _bars(results, asked), shown, note)}
+        return {"page": SearchPage(asked, nodes_with_logs(scope), run, results, files, _bars(results, asked), shown, note)}
 
     return page_response("logs/search.html", "logs/_found.html", tag, load, **_words())
 
@@ -167,8 +168,6 @@ def search_data(scope: Scope) -> Response:
     asked = _asked(MOST_HITS)
     if not asked.q:
         raise BadQuery("q is missing: the text, or with regex=1 the expression, to find.")
-    if scope.is_past:
-        raise NotFound("This session has ended: its nodes cannot be asked for their files.")
     questions = parts().questions
     search = log_searches.find(questions, _start(scope, asked), _question(scope, asked))
     assert search is not None  # noqa: S101 - for the type checker: it was started just now
@@ -247,16 +246,12 @@ def _start(scope: Scope, asked: AskedSearch) -> str:
         to_ms=moment_asked("to", asked.until, now, zone),
         max_hits=MOST_HITS,
     )
-    nodes = [node for node in _nodes(scope) if not asked.node or node.node_id == asked.node]
-    return log_searches.start(parts().questions, scope.reader, scope.cluster, nodes, probe, _question(scope, asked))
+    nodes = [node for node in nodes_with_logs(scope) if not asked.node or node.node_id == asked.node]
+    return log_searches.start(parts().questions, scope, nodes, probe, _question(scope, asked))
 
 
 def _question(scope: Scope, asked: AskedSearch) -> str:
     return f"{scope.cluster} {scope.session} {asked.question}"
-
-
-def _nodes(scope: Scope) -> list[model.Node]:
-    return [] if scope.is_past else living_nodes(scope)
 
 
 def _scope_of(scope: Scope, asked: AskedSearch) -> log_scope.LogScope:
@@ -328,7 +323,7 @@ def _shown(results: Results, limit: int) -> Iterator[ShownFile]:
                     is_hit=is_hit,
                     is_late=line.skipped > 0,
                     is_cut=line.is_cut,
-                    gap=before is not None and line.number > before + 1,
+                    gap=before is not None and line.number is not None and line.number > before + 1,
                 )
             )
             before = line.number

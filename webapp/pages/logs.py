@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.hosts import host_id
 from clusterstate.log_answers import Listing, LogPart, Unreadable, read_answer
 from clusterstate.log_names import GROUPS
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import NODE_STATS, NODES
+from clusterstate.resources import NODES
 from webapp import log_scope
+from webapp.log_hosts import host_asked, nodes_with_logs
 from webapp.log_lines import LogWindow, window_of
 from webapp.moments import moment_asked
 from webapp.parts import parts
@@ -45,7 +45,7 @@ MOST_OFFSET = 1 << 62
 class LogList:
     """All that logs/list.html may use."""
 
-    nodes: list[model.Node]  # those alive, the head first
+    nodes: list[model.Node]  # those alive, the head first, and those that are gone
     node: model.Node | None
     listing: Listing
     first: int  # number of the first file shown, from 0
@@ -193,12 +193,12 @@ def list_logs(scope: Scope) -> Response:
     """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
     asked = asked_files()
     first = number_asked("from", 0)
-    nodes = living_nodes(scope)
+    nodes = nodes_with_logs(scope)
     node = _chosen(scope, nodes, asked.node)
     told: Listing | None = None
     problem = None
     if node is None:
-        problem = "No node is alive." if not scope.is_past else None
+        problem = "No node is known."
     else:
         wanted = ListLogs(
             node.node_id,
@@ -216,7 +216,7 @@ def list_logs(scope: Scope) -> Response:
         node=node,
         listing=told or Listing(),
         first=first,
-        problem=problem or _past(scope),
+        problem=problem,
     )
     asked = replace(asked, node=node.node_id if node else None)
     links = ListLinks(asked, page)
@@ -248,12 +248,12 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
         node=node,
         file_id=file_id,
         window=window,
-        problem=problem or _past(scope),
+        problem=problem,
         raw=raw,
         times=request.args.get("times") == "1",
         wrap=request.args.get("wrap") != "0",
         time=asked_time,
-        follow=request.args.get("follow") == "1" and window is not None and not window.has_later and not scope.is_past,
+        follow=request.args.get("follow") == "1" and window is not None and not (window.has_later or window.is_kept),
     )
     return page_response("logs/file.html", page=page, links=FileLinks(page))
 
@@ -283,26 +283,11 @@ def short_name(name: str) -> str:
 
 def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
     """What the node answers, or nothing and why."""
-    if scope.is_past:
-        return None, None
-    stats: model.NodeStats | None = scope.reader.get(NODE_STATS, node.node_id)
-    if stats is None:
-        return None, "No node collector runs on this node, so nobody can be asked for its files. `raydeck node` on it starts one."
     try:
-        value = parts().questions.ask(probe, scope.cluster, host_id(stats.hostname, stats.boot_id), ANSWERED_WITHIN_S)
+        value = parts().questions.ask(probe, scope.cluster, host_asked(scope, node), ANSWERED_WITHIN_S)
         return read_answer(value, kind), None
     except (Unanswered, Unreadable) as why:
         return None, str(why)
-
-
-def _past(scope: Scope) -> str | None:
-    return "This session has ended: its nodes cannot be asked for their files." if scope.is_past else None
-
-
-def living_nodes(scope: Scope) -> list[model.Node]:
-    """Those that may be asked, the head first."""
-    living = scope.reader.find(NODES, "state", "ALIVE")
-    return sorted(living, key=lambda node: (not node.is_head_node, node.node_name or "", node.node_id))
 
 
 def _chosen(scope: Scope, nodes: list[model.Node], node_id: str | None) -> model.Node | None:

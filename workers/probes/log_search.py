@@ -14,9 +14,9 @@ import msgspec
 from clusterstate.log_answers import FoundInFile, FoundLine, ListedFile, SearchPart, SearchProgress
 from clusterstate.log_names import Named
 from workers.probes.log_choice import Choice
-from workers.probes.logs import in_folder, listed_file
+from workers.probes.logs import listed_file, place_of
 from workers.probes.running import CannotAnswer, running
-from workers.sources.log_listing import Entry, list_folder
+from workers.sources.log_listing import Entry
 from workers.sources.log_search import MOST_OF_A_FILE, Found, NotSearched, Search, Searched, Wanted, check, ripgrep
 
 GIVES_WAY = 5
@@ -62,10 +62,10 @@ def search_logs(
     os.nice(GIVES_WAY)
     deadline = time.monotonic() + LASTS_S
     choice = Choice(group, name, worker_ids, job_ids, submission_ids)
-    with in_folder(node_id) as folder:
-        listing = list_folder(folder)
+    with place_of(node_id) as place:
+        listing = place.listing()
         chosen = newest_first(pair for pair in choice.of(listing.entries) if is_worth_it(pair[0], from_ms))
-        search = Search(program, folder, tuple(entry for entry, _ in chosen), wanted)
+        search = Search(program, place, tuple(entry for entry, _ in chosen), wanted)
         telling = Telling(dict(chosen), listing.is_whole, max(1, min(max_hits, MOST_HITS)))
         last = time.monotonic()
         for told in search.results(TOLD_EVERY_S):

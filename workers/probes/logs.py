@@ -7,17 +7,19 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from clusterstate.log_names import Named
 from clusterstate.log_times import time_of
+from clusterstate.store import kept_logs
 from workers.probes.log_choice import Choice
-from workers.probes.running import CannotAnswer
+from workers.probes.running import CannotAnswer, running_or_none
 from workers.sources import log_windows
-from workers.sources.beneath import Refused, folder_of, regular_file
+from workers.sources.beneath import NotThere, Refused
 from workers.sources.log_folders import log_folder
-from workers.sources.log_listing import Entry, list_folder, name_of
+from workers.sources.log_listing import Entry
+from workers.sources.log_places import LogPlace, kept_logs_at, log_folder_at
 
 MOST_LISTED = 500
 MOST_BYTES = 2 << 20
@@ -46,8 +48,9 @@ def list_logs(
     key = SORTS.get(sort.removeprefix("-"))
     if key is None:
         raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
-    with in_folder(node_id) as folder:
-        listing = list_folder(folder)
+    with place_of(node_id) as place:
+        listing = place.listing()
+        firsts = {entry.name: place.first_of(entry) for entry in listing.entries} if place.is_kept else {}
     found = Choice(None, name, worker_ids, job_ids, submission_ids).of(listing.entries)
     empty = sum(entry.size == 0 for entry, _ in found)
     if not with_empty:
@@ -57,12 +60,16 @@ def list_logs(
     matching.sort(key=lambda pair: pair[0].name)
     matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
     return {
-        "files": [listed_file(entry, told) for entry, told in matching[max(0, offset) :][: max(0, min(limit, MOST_LISTED))]],
+        "files": [
+            listed_file(entry, told, firsts.get(entry.name, 0))
+            for entry, told in matching[max(0, offset) :][: max(0, min(limit, MOST_LISTED))]
+        ],
         "matching": len(matching),
         "groups": dict(groups),
         "empty": empty,
         "total": len(listing.entries),
         "is_whole": listing.is_whole,
+        "is_kept": place.is_kept,
         "at": time.time(),
     }
 
@@ -73,11 +80,12 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
     With `at_ms` on from the first line that says it was written then or later.
     """
     max_lines = max(1, min(max_lines, log_windows.MAX_LINES))
-    with in_folder(node_id) as folder:
-        name = name_of(folder, file_id)
-        with regular_file(folder, name) as file:
-            told = os.fstat(file)
-            year = time.localtime(told.st_mtime).tm_year
+    with place_of(node_id) as place:
+        name = place.name_of(file_id)
+        with place.open(name) as opened:
+            file, first = opened.file, opened.first
+            year = time.localtime(opened.modified_ns / 1e9).tm_year
+            at = None if at is None else max(0, at - first)
             if at_ms is not None:
                 at, backward = log_windows.offset_of_time(file, at_ms, lambda line: time_of(line, year)), False
                 if at is None:
@@ -86,15 +94,17 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
                 window = log_windows.backward(file, at, max_lines)
             else:
                 window = log_windows.forward(file, at, max_lines)
-            lines_before = log_windows.count_lines(file, window.start, COUNTED_WITHIN_S)
+            lines_before = _sum(opened.lines_before, log_windows.count_lines(file, window.start, COUNTED_WITHIN_S))
             content = b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)
     return {
         "name": name,
-        "size": window.size,
-        "modified_ms": told.st_mtime_ns // 1_000_000,
-        "inode": inode_of(told),  # another one: the file was rotated away, this is a new one
-        "start": window.start,
-        "end": window.end,
+        "size": window.size + first,
+        "modified_ms": opened.modified_ns // 1_000_000,
+        "inode": opened.inode,  # another one: the file was rotated away, this is a new one
+        "start": window.start + first,
+        "end": window.end + first,
+        "first": first,
+        "is_kept": place.is_kept,
         "lines_before": lines_before,
         "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
         "content": b64encode(content).decode(),
@@ -105,44 +115,58 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
 
 def read_bytes(node_id: str, file_id: str, inode: str | None, start: int, length: int) -> dict[str, Any]:
     """Bytes of a file, fewer than asked where it ends."""
-    with in_folder(node_id) as folder:
-        name = name_of(folder, file_id)
-        with regular_file(folder, name) as file:
-            told = os.fstat(file)
-            if inode is not None and inode != inode_of(told):
+    with place_of(node_id) as place:
+        name = place.name_of(file_id)
+        with place.open(name) as opened:
+            if inode is not None and inode != opened.inode:
                 raise CannotAnswer("The file was rotated away meanwhile: another one has its name now.")
-            content = os.pread(file, max(0, min(length, MOST_BYTES)), max(0, start))
+            content = os.pread(opened.file, max(0, min(length, MOST_BYTES)), max(0, start))
+            size = os.fstat(opened.file).st_size
     return {
         "name": name,
-        "size": told.st_size,
-        "modified_ms": told.st_mtime_ns // 1_000_000,
-        "inode": inode_of(told),
+        "size": size,
+        "modified_ms": opened.modified_ns // 1_000_000,
+        "inode": opened.inode,
         "content": b64encode(content).decode(),
     }
 
 
-def inode_of(told: os.stat_result) -> str:
-    """Which file it is, whatever its name."""
-    return f"{told.st_dev:x}-{told.st_ino:x}"
-
-
 @contextmanager
-def in_folder(node_id: str) -> Iterator[int]:
-    """A descriptor of the node's log folder. Raises CannotAnswer, also for what is refused beneath it."""
+def place_of(node_id: str) -> Iterator[LogPlace]:
+    """The node's log folder; on the head, of a node that is gone, what is kept of it.
+
+    Raises CannotAnswer, also for what is refused there.
+    """
     try:
-        with folder_of(log_folder(node_id)) as folder:
-            yield folder
+        with _place(node_id) as place:
+            yield place
     except Refused as why:
         raise CannotAnswer(str(why)) from None
 
 
-def listed_file(entry: Entry, told: Named) -> dict[str, Any]:
+def _place(node_id: str) -> AbstractContextManager[LogPlace]:
+    try:
+        return log_folder_at(log_folder(node_id))
+    except NotThere as why:
+        here = running_or_none()
+        kept = kept_logs.of_node(here.settings.state_dir, here.cluster, node_id) if here else None
+        if kept is None:
+            raise NotThere(f"{why} Nothing of its log files was kept.") from None
+        return kept_logs_at(kept)
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
+
+
+def listed_file(entry: Entry, told: Named, first: int = 0) -> dict[str, Any]:
     """A file as answers tell it (clusterstate.log_answers.ListedFile)."""
     return {
         "file_id": entry.file_id,
         "name": entry.name,
         "size": entry.size,
         "modified_ms": entry.modified_ms,
+        "first": first,
         "group": told.group,
         "stream": told.stream,
         "base": told.base,

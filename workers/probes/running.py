@@ -32,5 +32,10 @@ def running() -> Running:
     return _current.get()
 
 
+def running_or_none() -> Running | None:
+    """The surroundings of the probe that runs now; None outside of one."""
+    return _current.get(None)
+
+
 def set_running(surroundings: Running) -> None:
     _current.set(surroundings)

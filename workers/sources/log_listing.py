@@ -25,6 +25,7 @@ class Entry:
     name: str  # its path beneath the folder
     size: int
     modified_ms: int
+    inode: str = ""  # which file it is, whatever its name
 
     @property
     def file_id(self) -> str:
@@ -65,14 +66,23 @@ def name_of(folder: int, wanted: str) -> str:
 def _walk(folder: int) -> Iterator[Entry]:
     for name, told in _names(folder):
         if stat.S_ISREG(told.st_mode) and told.st_nlink == 1:
-            yield Entry(name, told.st_size, told.st_mtime_ns // 1_000_000)
+            yield _entry(name, told)
         elif stat.S_ISLNK(told.st_mode):
             try:
                 with regular_file(folder, name) as inner:
                     linked = os.fstat(inner)
             except Refused:
                 continue
-            yield Entry(name, linked.st_size, linked.st_mtime_ns // 1_000_000)
+            yield _entry(name, linked)
+
+
+def inode_of(told: os.stat_result) -> str:
+    """Which file it is, whatever its name."""
+    return f"{told.st_dev:x}-{told.st_ino:x}"
+
+
+def _entry(name: str, told: os.stat_result) -> Entry:
+    return Entry(name, told.st_size, told.st_mtime_ns // 1_000_000, inode_of(told))
 
 
 def _names(folder: int) -> Iterator[tuple[str, os.stat_result]]:

@@ -18,14 +18,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from clusterstate.log_answers import FoundLine
 from clusterstate.log_times import time_of
 from workers.sources import log_matching
-from workers.sources.beneath import Refused, regular_file
+from workers.sources.beneath import Refused
 from workers.sources.log_listing import Entry
+from workers.sources.log_places import LogPlace, OpenFile
 
 AT_ONCE = 2
 BATCH_FILES = 64
@@ -123,13 +125,13 @@ class Search:
     """A search that runs. Iterating gives what is found; `stop` ends it."""
 
     program: Path
-    folder: int  # a descriptor, see beneath.folder_of
+    place: LogPlace
     entries: tuple[Entry, ...]  # in the order in which they are searched
     wanted: Wanted
     _batches: queue.SimpleQueue[tuple[Entry, ...]] = field(default_factory=queue.SimpleQueue)
     _told: queue.Queue[Found | Searched | None] = field(default_factory=lambda: queue.Queue(HELD))
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _seen: set[tuple[int, int]] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_stopped: bool = False
 
@@ -178,16 +180,14 @@ class Search:
             opened: dict[bytes, _Opened] = {}
             for entry in batch:
                 try:
-                    file = stack.enter_context(regular_file(self.folder, entry.name))
+                    file = stack.enter_context(self.place.open(entry.name))
                 except Refused as why:
                     self._tell(Searched(entry, problem=str(why)))
                     continue
-                told = os.fstat(file)
-                if self._was_seen(told):
+                if self._was_seen(file.inode):
                     self._tell(Searched(entry))
                     continue
-                year = time.localtime(told.st_mtime).tm_year
-                opened[b"/proc/self/fd/%d" % file] = _Opened(entry, file, year)
+                opened[b"/proc/self/fd/%d" % file.file] = _Opened(entry, file)
             if not opened:
                 return
             problem = self._run(opened)
@@ -241,17 +241,17 @@ class Search:
                     continue
             elif one.hits > MOST_OF_A_FILE:
                 continue
-            self._tell(Found(one.entry, line, at_ms))
+            self._tell(Found(one.entry, one.placed(line) if one.opened.first else line, at_ms))
 
     def _is_in_time(self, at_ms: int) -> bool:
         first, last = self.wanted.from_ms, self.wanted.to_ms
         return (first is None or at_ms >= first) and (last is None or at_ms <= last)
 
-    def _was_seen(self, told: os.stat_result) -> bool:
+    def _was_seen(self, inode: str) -> bool:
         """A file with two names (a link) is searched once."""
         with self._lock:
             before = len(self._seen)
-            self._seen.add((told.st_dev, told.st_ino))
+            self._seen.add(inode)
             return len(self._seen) == before
 
     def _tell(self, what: Found | Searched | None) -> None:
@@ -267,9 +267,22 @@ class Search:
 @dataclass
 class _Opened:
     entry: Entry
-    file: int
-    year: int  # of lines that name none
+    opened: OpenFile
     hits: int = 0
+
+    @property
+    def file(self) -> int:
+        return self.opened.file
+
+    @cached_property
+    def year(self) -> int:
+        """Of lines that name none."""
+        return time.localtime(self.opened.modified_ns / 1e9).tm_year
+
+    def placed(self, line: FoundLine) -> FoundLine:
+        """A line where it stands in the log file, of which the beginning may not be there."""
+        number = None if self.opened.lines_before is None or line.number is None else line.number + self.opened.lines_before
+        return replace(line, number=number, offset=line.offset + self.opened.first)
 
 
 def batches(entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, ...]]:

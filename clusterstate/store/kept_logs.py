@@ -1,0 +1,287 @@
+"""Log files that outlive their node: the newest part of each, compressed, within a budget; one SQLite file for a host and session.
+
+A file is known by its inode, so that it stays itself when it is rotated. What is kept of it is one run of bytes without a gap, its end:
+old bytes go first, of the file that takes most, so that small logs stay whole beside noisy ones. Written by the keeper of the head
+alone (workers/log_keeper.py), read by the probes of the same machine (workers/sources/log_places.py).
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clusterstate import paths
+
+MOST_OF_A_FILE = 32 << 20
+"""Bytes of one file before compression: it is unpacked as a whole to be read."""
+MOST_NAME_BYTES = 4096
+SUFFIX = ".db"
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
+NODE_ID = re.compile(r"[0-9a-f]{56}\Z")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    inode TEXT PRIMARY KEY,
+    name BLOB NOT NULL UNIQUE,
+    first INTEGER NOT NULL,
+    end INTEGER NOT NULL,
+    lines INTEGER,
+    modified_ms INTEGER NOT NULL,
+    stored INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_stored ON files (stored);
+CREATE TABLE IF NOT EXISTS chunks (
+    inode TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (inode, start)
+);
+CREATE TABLE IF NOT EXISTS nodes (node_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+class BadPiece(ValueError):
+    """What came is no piece of a log file; the message says why."""
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """What is kept of a file: its bytes from `first` to before `end`."""
+
+    inode: str
+    name: bytes  # its path beneath the log folder, as it was last
+    first: int
+    end: int
+    lines_before: int | None  # newlines before `first`; None: not known
+    modified_ms: int
+    stored: int  # bytes on disk
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of a file that follow each other. `body` is zlib's."""
+
+    inode: str
+    name: bytes
+    start: int
+    length: int
+    modified_ms: int
+    body: bytes
+
+    def content(self) -> bytes:
+        """The bytes. Raises BadPiece."""
+        return _unpacked(self.body, self.length)
+
+
+def host_file(state_dir: Path, cluster: str, session: str, host: str) -> Path:
+    """Where what is kept of a host's session lies. Raises BadPiece for names that are none."""
+    for name in (cluster, session, host):
+        if not FOLDER_NAME.match(name):
+            raise BadPiece(f"{name[:64]!r} is no name of a cluster, session or host.")
+    return paths.kept_logs_dir(state_dir) / cluster / session / (host + SUFFIX)
+
+
+def of_node(state_dir: Path, cluster: str, node_id: str) -> Path | None:
+    """The file with what is kept of a node's logs; None if nothing is."""
+    folder = paths.kept_logs_dir(state_dir) / cluster
+    if not FOLDER_NAME.match(cluster) or not NODE_ID.match(node_id):
+        return None
+    for path in sorted(folder.glob(f"*/*{SUFFIX}"), key=_changed, reverse=True):
+        with suppress(sqlite3.Error), closing(_read_only(path)) as database:
+            if database.execute("SELECT 1 FROM nodes WHERE node_id = ?", (node_id,)).fetchone():
+                return path
+    return None
+
+
+class KeptLogsWriter:
+    """What is kept of one host in one session, by the one process that writes it."""
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        for folder in (path.parent.parent.parent, path.parent.parent, path.parent):
+            paths.make_private_dir(folder)
+        self._most_bytes = most_bytes
+        self._database = sqlite3.connect(path, isolation_level=None)
+        path.chmod(0o600)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        self._database.executescript(SCHEMA)
+        self.stored = int(self._database.execute("SELECT coalesce(sum(stored), 0) FROM files").fetchone()[0])
+
+    def close(self) -> None:
+        self._database.close()
+
+    def begin(self) -> None:
+        self._database.execute("BEGIN")
+
+    def commit(self) -> None:
+        self._database.execute("COMMIT")
+
+    def of_nodes(self, node_ids: tuple[str, ...]) -> None:
+        """The folder is of these nodes, the raylets of that host. Raises BadPiece."""
+        if not all(NODE_ID.match(node_id) for node_id in node_ids):
+            raise BadPiece("An id of a node has 56 hexadecimal digits.")
+        self._database.executemany("INSERT OR IGNORE INTO nodes VALUES (?)", [(node_id,) for node_id in node_ids])
+
+    def add(self, piece: Piece) -> KeptFile:
+        """Keeps a piece. What was kept of the file goes unless the piece follows it; bytes that are known are not kept twice.
+
+        Raises BadPiece.
+        """
+        content = piece.content()
+        if not 0 < len(piece.name) <= MOST_NAME_BYTES or piece.start < 0 or not piece.inode:
+            raise BadPiece("It names no file.")
+        found = self._file(piece.inode)
+        if found is not None and piece.start + piece.length <= found.end and piece.start >= found.first:
+            return self._renamed(found, piece.name)
+        if found is None or not found.first <= piece.start <= found.end:
+            self.forget(piece.inode)
+            found = KeptFile(piece.inode, piece.name, piece.start, piece.start, 0 if piece.start == 0 else None, piece.modified_ms, 0)
+            self._put(found)
+        found = self._renamed(found, piece.name)
+        known = found.end - piece.start
+        body = zlib.compress(content[known:], 6) if known else piece.body
+        self._database.execute("INSERT INTO chunks VALUES (?, ?, ?, ?)", (piece.inode, found.end, piece.length - known, body))
+        self.stored += len(body)
+        end, stored = piece.start + piece.length, found.stored + len(body)
+        grown = replace(found, end=end, modified_ms=piece.modified_ms, stored=stored)
+        self._put(grown)
+        self._shrink(piece.inode)
+        return self._file(piece.inode) or grown
+
+    def rename(self, inode: str, name: bytes) -> None:
+        """The file has another name now; what had that name is gone, as by rename(2)."""
+        found = self._file(inode)
+        if found is not None and 0 < len(name) <= MOST_NAME_BYTES:
+            self._renamed(found, name)
+
+    def files(self) -> list[KeptFile]:
+        """All that are kept."""
+        return list(_files(self._database))
+
+    def _renamed(self, found: KeptFile, name: bytes) -> KeptFile:
+        if found.name == name:
+            return found
+        renamed = replace(found, name=name)
+        self._put(renamed)
+        return renamed
+
+    def _put(self, file: KeptFile) -> None:
+        other = self._database.execute("SELECT inode FROM files WHERE name = ? AND inode != ?", (file.name, file.inode)).fetchone()
+        if other is not None:
+            self.forget(other[0])
+        values = (file.inode, file.name, file.first, file.end, file.lines_before, file.modified_ms, file.stored)
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def forget(self, inode: str) -> None:
+        """Keeps nothing of a file any more."""
+        found = self._file(inode)
+        if found is not None:
+            self._database.execute("DELETE FROM chunks WHERE inode = ?", (inode,))
+            self._database.execute("DELETE FROM files WHERE inode = ?", (inode,))
+            self.stored -= found.stored
+
+    def _shrink(self, inode: str) -> None:
+        """Gives up oldest chunks: of the file that grew beyond what is kept of one, then of those that take most."""
+        while (found := self._file(inode)) is not None and found.end - found.first > MOST_OF_A_FILE:
+            self._give_up_oldest(found)
+        while self.stored > self._most_bytes:
+            largest = self._database.execute("SELECT inode FROM files ORDER BY stored DESC LIMIT 1").fetchone()
+            found = self._file(largest[0]) if largest else None
+            if found is None or not found.stored:
+                return
+            self._give_up_oldest(found)
+
+    def _give_up_oldest(self, file: KeptFile) -> None:
+        oldest = "SELECT rowid, length, body FROM chunks WHERE inode = ? ORDER BY start LIMIT 1"
+        chunk = self._database.execute(oldest, (file.inode,)).fetchone()
+        if chunk is None:
+            self.forget(file.inode)
+            return
+        row_id, length, body = chunk
+        lines = file.lines_before
+        if lines is not None:
+            lines += _unpacked(body, length).count(b"\n")
+        self._database.execute("DELETE FROM chunks WHERE rowid = ?", (row_id,))
+        self.stored -= len(body)
+        self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - len(body)))
+
+    def _file(self, inode: str) -> KeptFile | None:
+        return next(_files(self._database, "WHERE inode = ?", (inode,)), None)
+
+
+class KeptLogsReader:
+    """What is kept of one host, for reading. Use as a context."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = _read_only(path)
+
+    def __enter__(self) -> KeptLogsReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def files(self) -> list[KeptFile]:
+        """All that are kept, in any order."""
+        return list(_files(self._database))
+
+    def chunks(self, inode: str) -> Iterator[bytes]:
+        """The bytes of a file from `first` on."""
+        for body, length in self._database.execute("SELECT body, length FROM chunks WHERE inode = ? ORDER BY start", (inode,)):
+            yield _unpacked(body, length)
+
+
+def delete_beyond(state_dir: Path, most_bytes: int, spared: frozenset[Path]) -> list[Path]:
+    """Deletes what was written to longest ago until all that is kept fits; `spared` are written now. Returns what was deleted."""
+    found = sorted(paths.kept_logs_dir(state_dir).glob(f"*/*/*{SUFFIX}"), key=_changed)
+    sizes = {path: _size(path) for path in found}
+    total = sum(sizes.values())
+    deleted: list[Path] = []
+    for path in found:
+        if total <= most_bytes:
+            break
+        if path in spared:
+            continue
+        total -= sizes[path]
+        deleted.append(path)
+        for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            one.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()  # of a session of which nothing is kept any more
+    return deleted
+
+
+def _files(database: sqlite3.Connection, where: str = "", values: tuple[object, ...] = ()) -> Iterator[KeptFile]:
+    columns = "inode, name, first, end, lines, modified_ms, stored"
+    for row in database.execute(f"SELECT {columns} FROM files {where}", values):  # noqa: S608 - our own words
+        yield KeptFile(*row)
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0, check_same_thread=False)
+
+
+def _unpacked(body: bytes, length: int) -> bytes:
+    """Raises BadPiece unless it is exactly so long: nothing is unpacked without a limit."""
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(body, length + 1)
+    except zlib.error as error:
+        raise BadPiece(f"It cannot be unpacked: {error}.") from None
+    if len(content) != length or not unpacking.eof:
+        raise BadPiece("It is not as long as it says.")
+    return content
+
+
+def _changed(path: Path) -> float:
+    return max((one.stat().st_mtime for one in (path, path.with_name(path.name + "-wal")) if one.exists()), default=0.0)
+
+
+def _size(path: Path) -> int:
+    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())

@@ -1,0 +1,315 @@
+"""Log files on their way to the head and what is kept of them there; real files, a real Redis."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from clusterstate.settings import Settings
+from clusterstate.store import keys, log_shipping, queues, signing
+from clusterstate.store.kept_logs import KeptFile, KeptLogsReader, host_file, of_node
+from clusterstate.store.log_shipping import PIECE_BYTES, Shipped
+from workers import log_shipper
+from workers.log_keeper import LogKeeper
+from workers.log_shipper import LogShipper
+
+NODE = "0" * 55 + "7"
+SESSION = "session_2026-11-22_10-00-00_000000_1"
+
+
+class Host:
+    """A log folder, the role that sends it and the one that keeps it."""
+
+    def __init__(self, folder: Path, client: redis.Redis, settings: Settings) -> None:
+        self.folder = folder
+        self.redis = client
+        self.settings = settings
+        self.key = signing.derive(signing.master_key(settings.state_dir), queues.worker_name("demo", "h1"))
+        self.keeper = LogKeeper(client, settings, "demo")
+        self.now = time.monotonic()
+        self.start()
+
+    def start(self) -> None:
+        self.shipper = LogShipper(self.redis, self.key, "demo", "h1", self.settings)
+
+    def look(self) -> None:
+        self.now += 3600
+        self.shipper.step(self.now)
+
+    def keep(self) -> None:
+        self.keeper.drain(5.0)
+
+    def ship(self) -> None:
+        self.look()
+        self.keep()
+
+    def write(self, name: str, content: bytes) -> None:
+        with (self.folder / name).open("ab") as file:
+            file.write(content)
+
+    def waiting(self) -> list[Shipped]:
+        master = signing.master_key(self.settings.state_dir)
+        waiting: list[Any] = self.redis.lrange(keys.shipped("demo"), 0, -1)
+        return [log_shipping.read(message, master, "demo")[1] for message in waiting]
+
+    @property
+    def path(self) -> Path:
+        return host_file(self.settings.state_dir, "demo", SESSION, "h1")
+
+    def kept(self) -> dict[str, KeptFile]:
+        with KeptLogsReader(self.path) as reader:
+            return {os.fsdecode(file.name): file for file in reader.files()}
+
+    def content(self, name: str) -> bytes:
+        with KeptLogsReader(self.path) as reader:
+            return b"".join(reader.chunks(self.kept()[name].inode))
+
+
+@pytest.fixture
+def host(tmp_path: Path, redis_client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    monkeypatch.setattr(log_shipper, "log_folders", lambda session: {folder: (NODE,)} if folder.exists() else {})
+    monkeypatch.setattr(log_shipper, "current_session", lambda client, cluster: SESSION)
+    found = Host(folder, redis_client, settings)
+    yield found
+    found.keeper.close()
+
+
+def test_what_is_written_is_kept(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    (host.folder / "serve").mkdir()
+    host.write("serve/replica.log", b"served\n")
+    host.ship()
+    assert (host.content("raylet.out"), host.content("serve/replica.log")) == (b"one\n", b"served\n")
+    host.write("raylet.out", b"two\xff\n")
+    host.ship()
+    assert host.content("raylet.out") == b"one\ntwo\xff\n"
+    assert of_node(host.settings.state_dir, "demo", NODE) == host.path
+    assert host.path.stat().st_mode & 0o777 == 0o600
+    host.look()
+    assert host.waiting() == [], "nothing new, nothing sent"
+
+
+def test_a_rotated_file_stays_itself(host: Host) -> None:
+    for number in range(4):
+        host.write("raylet.out", b"%d\n" % number * 3)
+        host.ship()
+        for older in range(number, 0, -1):
+            (host.folder / f"raylet.out.{older}").rename(host.folder / f"raylet.out.{older + 1}")
+        (host.folder / "raylet.out").rename(host.folder / "raylet.out.1")
+    host.write("raylet.out", b"new\n")
+    host.look()
+    assert sum(shipped.length for shipped in host.waiting()) == len(b"new\n"), "the old ones are told by their new names alone"
+    host.keep()
+    found = {name: host.content(name) for name in host.kept()}
+    assert found == {
+        "raylet.out": b"new\n",
+        "raylet.out.1": b"3\n3\n3\n",
+        "raylet.out.2": b"2\n2\n2\n",
+        "raylet.out.3": b"1\n1\n1\n",
+        "raylet.out.4": b"0\n0\n0\n",
+    }
+
+
+def test_a_cut_file_begins_anew(host: Host) -> None:
+    host.write("raylet.out", b"a long beginning\n")
+    host.ship()
+    (host.folder / "raylet.out").write_bytes(b"new\n")
+    host.ship()
+    assert host.content("raylet.out") == b"new\n"
+
+
+def test_another_file_with_the_same_inode_is_told_by_what_stands_in_it(host: Host) -> None:
+    """A folder's file is deleted and the file system gives its inode to the next one: here one is written over, and longer."""
+    host.write("raylet.out", b"old words\n")
+    host.ship()
+    (host.folder / "raylet.out").write_bytes(b"entirely other words\n")
+    host.ship()
+    assert host.content("raylet.out") == b"entirely other words\n"
+
+
+def test_a_deleted_file_is_kept(host: Host) -> None:
+    host.write("worker.out", b"printed\n")
+    host.ship()
+    (host.folder / "worker.out").unlink()
+    host.ship()
+    assert host.content("worker.out") == b"printed\n"
+
+
+def test_a_role_that_starts_again_goes_on_where_it_was(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.start()
+    host.write("raylet.out", b"two\n")
+    host.look()
+    [shipped] = host.waiting()
+    assert (shipped.start, shipped.length, shipped.begins) == (4, 4, False)
+    host.keep()
+    assert host.content("raylet.out") == b"one\ntwo\n"
+
+
+def test_what_redis_lost_is_sent_once_more_and_kept_once(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.redis.flushdb()
+    host.start()
+    host.write("raylet.out", b"two\n")
+    host.ship()
+    assert host.content("raylet.out") == b"one\ntwo\n"
+
+
+def test_a_gap_is_not_bridged(host: Host) -> None:
+    """Pieces that were lost on their way: what came before them is given up, so that what is kept has no hole in it."""
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.write("raylet.out", b"two\n")
+    host.look()
+    host.redis.delete(keys.shipped("demo"))
+    host.write("raylet.out", b"three\n")
+    host.ship()
+    file = host.kept()["raylet.out"]
+    assert (file.first, file.end, file.lines_before, host.content("raylet.out")) == (8, 14, None, b"three\n")
+
+
+def test_a_second_of_it_is_within_the_budget(host: Host) -> None:
+    host.shipper.settings = replace(host.settings, kept_logs_kb_s=256)
+    host.write("noisy.out", os.urandom(20 * PIECE_BYTES))
+    host.write("small.out", b"small\n")
+    host.look()
+    sent = host.waiting()
+    assert sent[0].name == b"small.out", "a noisy file does not keep the others waiting"
+    assert sum(shipped.length for shipped in sent) <= 12 * PIECE_BYTES, "ten seconds of the budget, and a piece"
+    host.keep()
+    for _ in range(3):
+        host.ship()
+    assert host.content("noisy.out") == (host.folder / "noisy.out").read_bytes()
+
+
+def test_no_more_is_sent_than_the_head_takes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_shipping, "MOST_WAITING", 3)
+    for number in range(10):
+        host.write(f"worker-{number}.out", b"%d\n" % number)
+    host.look()
+    assert len(host.waiting()) == 3
+    for _ in range(4):
+        host.ship()
+    assert len(host.kept()) == 10
+
+
+def test_nothing_is_sent_where_nothing_is_to_be_kept(host: Host) -> None:
+    host.shipper.settings = replace(host.settings, kept_logs_kb_s=0)
+    host.write("raylet.out", b"one\n")
+    host.look()
+    host.shipper.finish()
+    assert host.waiting() == []
+
+
+def test_links_and_what_is_no_log_are_not_sent(host: Host, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret\n")
+    (host.folder / "link.out").symlink_to(secret)
+    os.mkfifo(host.folder / "pipe.out")
+    (host.folder / "export_events").mkdir()
+    host.write("export_events/event_task.log", b"{}\n")
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    assert set(host.kept()) == {"raylet.out"}
+
+
+def test_the_last_lines_are_sent_when_the_role_ends(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.write("raylet.out", b"the last\n")
+    host.shipper.finish()
+    host.keep()
+    assert host.content("raylet.out") == b"one\nthe last\n"
+
+
+def test_the_last_lines_of_a_raylet_that_died_are_sent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.write("raylet.out", b"the last\n")
+    monkeypatch.setattr(log_shipper, "log_folders", lambda session: {})
+    monkeypatch.setattr(log_shipper, "current_session", lambda client, cluster: None)
+    host.ship()
+    assert host.content("raylet.out") == b"one\nthe last\n"
+    host.look()
+    assert host.shipper._folders == {}, "and then the folder is let go"
+
+
+def test_of_a_host_the_budget_is_kept_and_small_files_stay_whole(host: Host) -> None:
+    host.keeper._settings = replace(host.settings, kept_logs_node_mb=1)
+    noise = os.urandom(12 * PIECE_BYTES)
+    host.write("noisy.out", noise)
+    host.write("small.out", b"small\n")
+    host.ship()
+    host.ship()
+    noisy = host.kept()["noisy.out"]
+    assert sum(file.stored for file in host.kept().values()) <= 1 << 20
+    assert noisy.first > 0
+    assert host.content("noisy.out") == noise[noisy.first :]
+    assert host.content("small.out") == b"small\n"
+
+
+def signed(host: Host, shipped: Shipped, key: bytes | None = None, name: str = "h1") -> None:
+    log_shipping.send(host.redis, key or host.key, "demo", name, shipped)
+
+
+def message(**changed: Any) -> Shipped:
+    told: dict[str, Any] = {"session": SESSION, "node_ids": (NODE,), "inode": "1-1", "name": b"x.out", "start": 0, "length": 0}
+    return Shipped(**{**told, "modified_ms": 0, "body": b"", **changed})
+
+
+def test_what_its_sender_did_not_sign_is_left_out(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    piece = message(length=4, body=b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M")
+    signed(host, piece, key=b"another key" * 3)
+    signed(host, piece, name="h2")  # the key of one host does not speak for another
+    for hostile in (b"", b"\xff" * 100, msgspec.msgpack.encode(["h1", b"x", b"y"]), b"x" * (log_shipping.MOST_MESSAGE_BYTES + 1)):
+        host.redis.rpush(keys.shipped("demo"), hostile)
+    host.keep()
+    assert not host.path.parent.exists()
+    assert len([one for one in caplog.records if "left out" in one.message]) == 6
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"session": "../../etc"},
+        {"session": ""},
+        {"node_ids": ("x",)},
+        {"length": 1 << 30, "body": b"x"},
+        {"length": 5, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M"},
+        {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "start": -1},
+        {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "name": b""},
+    ],
+)
+def test_a_host_that_lies_harms_nothing_else(host: Host, changed: dict[str, Any]) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    signed(host, message(**changed))
+    host.write("raylet.out", b"two\n")
+    host.ship()
+    assert host.content("raylet.out") == b"one\ntwo\n"
+    assert set(host.kept()) == {"raylet.out"}
+
+
+def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:
+    old = host_file(host.settings.state_dir, "demo", "session_2020-01-01_00-00-00_000000_1", "h1")
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"x" * 100_000)
+    os.utime(old, (1, 1))
+    host.keeper._settings = replace(host.settings, kept_logs_gb=0.00001)
+    host.keeper.step(host.now + 3600)
+    assert not old.parent.exists()
+    assert host.content("raylet.out") == b"one\n"
