@@ -50,6 +50,21 @@ def test_an_update_keeps_the_focus_the_selection_and_what_is_unfolded(page: Page
     expect(page.locator(".live details.fold").first).to_have_attribute("open", "")
 
 
+def test_updates_leave_the_logs_of_a_job_that_were_asked_for(page: Page, demo: Running) -> None:
+    jobs = demo.wait_for_rows("jobs", "?status=RUNNING&columns=job_key,submission_id&q=submission_id:*")
+    page.goto(f"{demo.cluster_url}/jobs/{jobs[0]['job_key']}")
+    logs = page.locator("#logs")
+    logs.scroll_into_view_if_needed()
+    expect(logs.locator("ol.log li").first).to_be_visible()
+    tabs = logs.get_by_role("navigation", name="Files").get_by_role("link")
+    tabs.last.click()
+    expect(tabs.last).to_have_attribute("aria-current", "page")
+    count_swaps(page)
+    wait_for_updates(page)
+    expect(tabs.last).to_have_attribute("aria-current", "page")
+    expect(logs).not_to_contain_text("Show its logs")
+
+
 def test_a_hidden_page_asks_for_nothing(page: Page, demo: Running) -> None:
     page.goto(f"{demo.cluster_url}/nodes")
     asked: list[str] = []

@@ -35,7 +35,7 @@ def test_rays_message_comes_first_and_whole(cluster: BuiltCluster, vera: Person)
     assert "line one\n  line two</pre>" in failure(page)
     assert "JOB_ENTRYPOINT_COMMAND_ERROR" in failure(page)
     assert "<dd>3</dd>" in failure(page)
-    assert page.index('id="failure"') < page.index("Entrypoint")
+    assert page.index('id="failure"') < page.index('id="logs"') < page.index("Entrypoint")
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "STOPPED", "PENDING"])

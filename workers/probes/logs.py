@@ -23,7 +23,7 @@ from workers.sources.log_places import LogPlace, kept_logs_at, log_folder_at
 
 MOST_LISTED = 500
 MOST_BYTES = 2 << 20
-COUNTED_WITHIN_S = 0.15
+COUNTED_WITHIN_S = 0.08
 """For the number of the first line; it is unknown where counting would take longer."""
 SORTS: dict[str, Callable[[Entry], Any]] = {
     "modified": lambda entry: entry.modified_ms,
