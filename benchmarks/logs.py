@@ -35,6 +35,8 @@ LOOKS = 40
 NEEDLES = 1000
 SEARCH_FILES = 2000
 WRITES, WRITE_EVERY_S = 60, 0.25
+FILES_OF_ONE = 10
+"""That each person follows: Raydeck limits them."""
 HITS = ("hit one in a hundred thousand", "nothing has this", "(?:warn|error) [0-9]+ of zq[a-f]+")
 
 
@@ -46,6 +48,17 @@ class Bench:
     folder: Path
     node_id: str
     pids: dict[str, int]
+    state_dir: str
+
+    def tokens(self, people: int) -> list[str]:
+        """Of so many viewers, each with an API token."""
+        return [self._token(f"viewer{number}") for number in range(people)]
+
+    def _token(self, name: str) -> str:
+        for words in (["user", "add", name, "--no-password"], ["token", "create", name, "--name", "benchmark"]):
+            command = [sys.executable, "-m", "webapp.cli", *words, "--state-dir", self.state_dir]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return answer.strip()
 
     def page_of(self, name: str) -> str:
         """The path of a file's page, below the cluster's."""
@@ -67,13 +80,13 @@ def main(arguments: list[str]) -> int:
         lambda bench: _follow(bench, options.followers),
     ]
     with real_ray(nodes=2) as ray, raydeck_up(ray.address) as ready:
-        bench = _bench(ray, Site(ready["url"], ready["admin_token"], ready["cluster"]), ready["pids"])
+        bench = _bench(ray, Site(ready["url"], ready["admin_token"], ready["cluster"]), ready["pids"], ready["state_dir"])
         good = [phase(bench) for phase in phases]
     _tell(f"load {machine.load_average()}")
     return 0 if all(good) else 1
 
 
-def _bench(ray: RealRay, site: Site, pids: dict[str, int]) -> Bench:
+def _bench(ray: RealRay, site: Site, pids: dict[str, int], state_dir: str) -> Bench:
     words = Path(f"/proc/{machine.descendant(ray.keeper.pid, 'raylet')}/cmdline").read_bytes().decode().split("\0")
     folder = next(Path(word.partition("=")[2]) for word in words if word.startswith("--log_dir="))
     deadline = time.monotonic() + 60
@@ -81,7 +94,7 @@ def _bench(ray: RealRay, site: Site, pids: dict[str, int]) -> Bench:
         nodes = rows(site, "nodes.json?state=ALIVE&columns=node_id,is_head_node")
         if len(nodes) == 2 and ask(site, f"logs?node={nodes[0]['node_id']}").text.count("raylet.out"):
             head = next(node["node_id"] for node in nodes if node["is_head_node"])
-            return Bench(site, folder, head, pids)
+            return Bench(site, folder, head, pids, state_dir)
         time.sleep(0.5)
     raise RuntimeError("The nodes did not come.")
 
@@ -156,21 +169,25 @@ def _compare(bench: Bench, files: list[Path], pattern: str, *, is_regex: bool) -
 
 
 def _searched(bench: Bench, pattern: str, *, is_regex: bool) -> tuple[float, float, int]:
-    """As a page asks: (seconds to the first hit, to the end, hits)."""
+    """(seconds to the first hit on a page, to the end of a whole search, hits)."""
     asked = {"q": pattern, "case": 1, "file": "search-", **({"regex": 1} if is_regex else {})}
-    began, first = time.monotonic(), 0.0
+    began = time.monotonic()
+    answer = ask(bench.site, f"logs/search.json?{urlencode({**asked, 'limit': 1})}").content()
+    whole = time.monotonic() - began
+    return _first_hit(bench, asked) if answer["matching"] else 0.0, whole, int(answer["matching"])
+
+
+def _first_hit(bench: Bench, asked: dict[str, object]) -> float:
+    began = time.monotonic()
     with _redirected(bench.site, f"logs/search?{urlencode(asked)}") as location:
-        while True:
-            text = ask(bench.site, location).text
-            elapsed = time.monotonic() - began
-            found = re.search(r"<b>([0-9\u202f\u00a0,. ]+)</b> lines?", text)
-            hits = int(re.sub(r"\D", "", found[1])) if found else 0
-            first = first or (elapsed if hits else 0.0)
-            if "files searched" in text:
-                return first, elapsed, hits
-            if elapsed > 60:
-                raise RuntimeError(f"a search did not end: {text[:2000]}")
+        while 'class="found-file"' not in (text := ask(bench.site, location).text):
+            if time.monotonic() - began > 60:
+                raise RuntimeError(f"a search finds nothing: {text[:2000]}")
             time.sleep(0.05)
+        first = time.monotonic() - began
+        while "files searched" not in ask(bench.site, location).text:
+            time.sleep(0.5)
+        return first
 
 
 @contextmanager
@@ -225,7 +242,7 @@ def _follow(bench: Bench, people: int) -> bool:
         return True
     path = bench.folder / "followed-benchmark.log"
     try:
-        good = True
+        good, tokens = True, bench.tokens(-(-people // FILES_OF_ONE))
         for count in (1, people):
             path.write_text("first\n")
             page = ask(bench.site, bench.page_of(path.name) + "?follow=1").text
@@ -233,7 +250,7 @@ def _follow(bench: Bench, people: int) -> bool:
             if address is None:
                 raise RuntimeError("The page does not follow.")
             before, began = machine.costs(bench.pids), time.monotonic()
-            late = asyncio.run(_followed(bench.site, unescape(address[1]), path, count))
+            late = asyncio.run(_followed(bench.site, unescape(address[1]), path, [tokens[n % len(tokens)] for n in range(count)]))
             elapsed, after = time.monotonic() - began, machine.costs(bench.pids)
             share = {role: (after[role].cpu_s - before[role].cpu_s) / elapsed for role in ("follower", "web")}
             told = f"p50 {late.percentile_ms(0.5):.0f} ms, p95 {late.percentile_ms(0.95):.0f} ms, most {late.percentile_ms(1.0):.0f} ms"
@@ -246,23 +263,23 @@ def _follow(bench: Bench, people: int) -> bool:
         path.unlink(missing_ok=True)
 
 
-async def _followed(site: Site, address: str, path: Path, people: int) -> Figures:
+async def _followed(site: Site, address: str, path: Path, tokens: list[str]) -> Figures:
     """Writes lines while so many connections are open; seconds from each write until each person has it."""
     figures, ready = Figures(), asyncio.Event()
     written: dict[int, float] = {}
     connected = 0
 
-    async def look_on() -> None:
+    async def look_on(token: str) -> None:
         nonlocal connected
         parts = urlsplit(site.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20)
-        head = f"GET {address} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {site.token}\r\nAccept: text/event-stream\r\n\r\n"
+        head = f"GET {address} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\n\r\n"
         writer.write(head.encode())
         status = await reader.readline()
         if b" 200 " not in status:
             raise RuntimeError(f"following was answered {status!r}")
         connected += 1
-        if connected == people:
+        if connected == len(tokens):
             ready.set()
         seen = 0
         while seen < WRITES:
@@ -274,7 +291,7 @@ async def _followed(site: Site, address: str, path: Path, people: int) -> Figure
                 seen += 1
         writer.close()
 
-    looking = [asyncio.create_task(look_on()) for _ in range(people)]
+    looking = [asyncio.create_task(look_on(token)) for token in tokens]
     await asyncio.wait_for(ready.wait(), 30)
     await asyncio.sleep(3.0)
     for number in range(WRITES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,3 +124,13 @@ def test_lines_are_counted(tmp_path: Path) -> None:
         assert count_lines(file, 0, 1.0) == 0
         assert count_lines(file, len(b"line 0\nline 1\n"), 1.0) == 2
         assert count_lines(file, len(CONTENTS["lines"]), 1.0) == 60_000
+
+
+def test_counting_is_not_begun_where_it_would_take_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "huge.log"
+    path.write_bytes(b"a line\n" * 3_000_000)
+    clock = iter(number * 0.02 for number in range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with path.open("rb") as file:
+        assert count_lines(file.fileno(), path.stat().st_size, 0.08) is None
+    assert next(clock) == pytest.approx(0.04), "after one block"

@@ -73,8 +73,8 @@ def backward(file: int, until: int | None = None, max_lines: int = MAX_LINES) ->
 
 
 def count_lines(file: int, until: int, budget_s: float) -> int | None:
-    """Newlines before byte `until`; None if that takes longer than the budget."""
-    deadline = time.monotonic() + budget_s
+    """Newlines before byte `until`; None if that takes longer than the budget, or would as far as the first blocks tell."""
+    began = time.monotonic()
     counted = at = 0
     while at < until:
         block = os.pread(file, min(COUNT_AT_ONCE_BYTES, until - at), at)
@@ -82,7 +82,8 @@ def count_lines(file: int, until: int, budget_s: float) -> int | None:
             break
         counted += block.count(b"\n")
         at += len(block)
-        if time.monotonic() > deadline and at < until:
+        took = time.monotonic() - began
+        if at < until and (took > budget_s or (took > budget_s / 8 and took * until / at > budget_s)):
             return None
     return counted
 
