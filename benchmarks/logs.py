@@ -39,6 +39,17 @@ FILES_OF_ONE = 10
 """That each person follows: Raydeck limits them."""
 HITS = ("hit one in a hundred thousand", "nothing has this", "(?:warn|error) [0-9]+ of zq[a-f]+")
 
+MALICIOUS = (
+    *(f"{inner}{outer}!?$" for inner in ("(a+)", "(a|a)", "(a|aa)", "(.*a)", "([a-z]+)") for outer in ("+", "*", "{10}", "{1,200}")),
+    *("(" * depth + "a" + ")+" * depth + "b" for depth in (5, 20, 60, 120, 300)),
+    *("(?:" * depth + "a" + "){10}" * depth for depth in (2, 3, 5, 8, 40)),
+    *(f"a{{{least},{most}}}b" for least, most in ((0, 1000), (1000, 1000), (0, 100_000), (1, 4_000_000_000), (5, 2))),
+    *(rf"[\s\S]{{{count}}}x" for count in (100, 1000, 10_000, 1_000_000)),
+    *("|".join(f"{number:x}{'.' * wild}" for number in range(160)) for wild in (0, 1, 3)),
+    r"(a)\1+", r"(?=a+)b", r"(?<!a)b", r"(?P<a>a)(?P=a)", r"(?>a+)b", r"a++b", r"\p{L}{500}", r"(?i)(?:k|K|\u212a){200}", r"\w{1000}\W",
+    "(", ")", "[", "[z-a]", "*", "a**", "\\", "(?", "(?z)", r"\x{110000}", "\0", "a\nb", "." * 1000, "(" * 999, "é" * 400,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -77,6 +88,7 @@ def main(arguments: list[str]) -> int:
         lambda bench: _huge_file(bench, options.big_gb),
         lambda bench: _many_files(bench, options.files),
         lambda bench: _search(bench, options.search_gb),
+        lambda bench: _malicious(bench, options.patterns),
         lambda bench: _follow(bench, options.followers),
     ]
     with real_ray(nodes=2) as ray, raydeck_up(ray.address) as ready:
@@ -263,6 +275,29 @@ def _follow(bench: Bench, people: int) -> bool:
         path.unlink(missing_ok=True)
 
 
+def _malicious(bench: Bench, wanted: bool) -> bool:
+    """Expressions that bring other engines down, in 20 MB that nearly match them: each is answered or refused."""
+    if not wanted:
+        return True
+    path = bench.folder / "patterns-benchmark.log"
+    slow, refused, answered = Figures(), 0, 0
+    try:
+        path.write_bytes(b"".join(b"a" * length + b"!\n" for length in range(1, 6000)))
+        for pattern in MALICIOUS:
+            answer = ask(bench.site, f"logs/search.json?{urlencode({'q': pattern, 'regex': 1, 'limit': 1, 'file': path.name})}")
+            slow.latencies_s.append(answer.seconds)
+            content = answer.content() if answer.status == 200 else {}
+            answered += answer.status == 200 and not content["partial"]
+            refused += answer.status == 400 or bool(content.get("partial"))
+    finally:
+        path.unlink(missing_ok=True)
+    _tell(
+        f"{len(MALICIOUS)} malicious expressions: {answered} answered, {refused} refused,"
+        f" p50 {slow.percentile_ms(0.5):.0f} ms, most {slow.percentile_ms(1.0):.0f} ms"
+    )
+    return answered + refused == len(MALICIOUS)
+
+
 async def _followed(site: Site, address: str, path: Path, tokens: list[str]) -> Figures:
     """Writes lines while so many connections are open; seconds from each write until each person has it."""
     figures, ready = Figures(), asyncio.Event()
@@ -382,5 +417,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--big-gb", type=float, default=10.0, help="the huge file, default 10; 0 leaves it out")
     parser.add_argument("--files", type=int, default=10_000, help="in the folder, default 10,000; 0 leaves them out")
     parser.add_argument("--search-gb", type=float, default=4.0, help="searched, in 2,000 files, default 4; 0 leaves it out")
+    parser.add_argument("--patterns", type=int, default=1, help="whether malicious expressions are tried, default 1")
     parser.add_argument("--followers", type=int, default=100, help="people who follow one file, default 100; 0 leaves them out")
     return parser.parse_args(arguments)
