@@ -24,6 +24,8 @@ WAITS_S = 1
 AT_ONCE = 64
 """Messages that are written together."""
 MOST_OPEN = 32
+MOST_NODES = 10_000
+"""Of a session."""
 CHECK_TOTAL_EVERY_S = 60.0
 AFTER_TROUBLE_S = 5.0
 LAST_S = 1.5
@@ -55,6 +57,7 @@ class LogKeeper:
         self._cluster = cluster
         self._key = master_key(settings.state_dir)
         self._writers: dict[Path, KeptLogsWriter] = {}
+        self._owners: dict[Path, dict[str, str]] = {}  # by folder of a session: whose the nodes are
         self._next_check = 0.0
 
     def step(self, now: float) -> None:
@@ -93,17 +96,18 @@ class LogKeeper:
             except BadPiece as why:
                 log.warning("%s It is left out.", why)
                 continue
-            known = self._keep(self._writer(path), sent)
+            known = self._keep(path, sent)
             if known:
                 log_shipping.say_known(self._redis, self._cluster, host, session, known)
 
-    def _keep(self, writer: KeptLogsWriter, sent: list[Shipped]) -> dict[str, Known]:
+    def _keep(self, path: Path, sent: list[Shipped]) -> dict[str, Known]:
         known: dict[str, Known] = {}
+        writer = self._writer(path)
         writer.begin()
         try:
             for shipped in sent:
                 try:
-                    writer.of_nodes(shipped.node_ids)
+                    writer.of_nodes(self._own(path, shipped.node_ids))
                     if shipped.begins:
                         writer.forget(shipped.inode)
                     if shipped.length:
@@ -118,6 +122,20 @@ class LogKeeper:
         finally:
             writer.commit()
         return known
+
+    def _own(self, path: Path, node_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the nodes that no other host was first to call its own: else one host could speak for another's dead node."""
+        owners = self._owners.get(path.parent)
+        if owners is None:
+            while len(self._owners) >= MOST_OPEN:
+                del self._owners[next(iter(self._owners))]
+            owners = self._owners[path.parent] = kept_logs.owners(path.parent)
+        for node_id in node_ids:
+            if node_id not in owners and len(owners) < MOST_NODES and kept_logs.NODE_ID.match(node_id):
+                owners[node_id] = path.stem
+            elif owners.get(node_id) != path.stem:
+                log.warning("%s says that node %s is its own. That is left out.", path.stem, node_id[:56])
+        return tuple(node_id for node_id in node_ids if owners.get(node_id) == path.stem)
 
     def _writer(self, path: Path) -> KeptLogsWriter:
         writer = self._writers.pop(path, None)

@@ -19,6 +19,8 @@ from clusterstate import paths
 
 MOST_OF_A_FILE = 32 << 20
 """Bytes of one file before compression: it is unpacked as a whole to be read."""
+MOST_FILES = 20_000
+"""Of a host and session."""
 MOST_NAME_BYTES = 4096
 SUFFIX = ".db"
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
@@ -99,6 +101,15 @@ def of_node(state_dir: Path, cluster: str, node_id: str) -> Path | None:
     return None
 
 
+def owners(session_folder: Path) -> dict[str, str]:
+    """Node id to the host of which its logs are kept, in one session."""
+    found: dict[str, str] = {}
+    for path in sorted(session_folder.glob(f"*{SUFFIX}"), key=_changed, reverse=True):
+        with suppress(sqlite3.Error), closing(_read_only(path)) as database:
+            found.update((node_id, path.stem) for (node_id,) in database.execute("SELECT node_id FROM nodes"))
+    return found
+
+
 class KeptLogsWriter:
     """What is kept of one host in one session, by the one process that writes it."""
 
@@ -141,6 +152,7 @@ class KeptLogsWriter:
             return self._renamed(found, piece.name)
         if found is None or not found.first <= piece.start <= found.end:
             self.forget(piece.inode)
+            self._make_room()
             found = KeptFile(piece.inode, piece.name, piece.start, piece.start, 0 if piece.start == 0 else None, piece.modified_ms, 0)
             self._put(found)
         found = self._renamed(found, piece.name)
@@ -170,6 +182,11 @@ class KeptLogsWriter:
         renamed = replace(found, name=name)
         self._put(renamed)
         return renamed
+
+    def _make_room(self) -> None:
+        """For one more file: the one that was written to longest ago goes."""
+        if self._database.execute("SELECT count(*) FROM files").fetchone()[0] >= MOST_FILES:
+            self.forget(self._database.execute("SELECT inode FROM files ORDER BY modified_ms LIMIT 1").fetchone()[0])
 
     def _put(self, file: KeptFile) -> None:
         other = self._database.execute("SELECT inode FROM files WHERE name = ? AND inode != ?", (file.name, file.inode)).fetchone()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import redis
+from msgspec import Meta
 
 from clusterstate.store import keys
 from clusterstate.store.queues import worker_name
@@ -17,6 +18,8 @@ MOST_WAITING = 128
 """Messages: no more are sent while so many wait (32 MB, if nothing can be compressed)."""
 PIECE_BYTES = 256 * 1024
 MOST_MESSAGE_BYTES = 2 * PIECE_BYTES
+MOST_NUMBER = 1 << 62
+"""A byte of a file, a time: SQLite takes no more than 63 bits."""
 WAITING_S = 3600
 KNOWN_S = 24 * 3600
 
@@ -24,13 +27,13 @@ KNOWN_S = 24 * 3600
 class Shipped(msgspec.Struct, frozen=True, array_like=True):
     """A piece of a file, or with `length` 0 its new name."""
 
-    session: str
-    node_ids: tuple[str, ...]  # whose log folder it is: the raylets of that host
-    inode: str
+    session: Annotated[str, Meta(max_length=128)]
+    node_ids: Annotated[tuple[str, ...], Meta(max_length=1000)]  # whose log folder it is: the raylets of that host
+    inode: Annotated[str, Meta(max_length=64)]
     name: bytes
-    start: int
-    length: int
-    modified_ms: int
+    start: Annotated[int, Meta(ge=0, le=MOST_NUMBER)]
+    length: Annotated[int, Meta(ge=0, le=PIECE_BYTES)]
+    modified_ms: Annotated[int, Meta(ge=-MOST_NUMBER, le=MOST_NUMBER)]
     body: bytes  # zlib
     begins: bool = False  # what was sent of a file with this inode before is of another one, or was cut
 

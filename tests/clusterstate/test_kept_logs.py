@@ -7,6 +7,7 @@ import random
 import stat
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_pieces_that_follow_each_other_are_the_file(kept: KeptLogsWriter, path: 
     assert content(path) == b"one\ntwo\n"
     found = files(path)[b"raylet.out"]
     assert (found.first, found.end, found.lines_before) == (0, 8, 0)
+
+
+def test_of_very_many_files_the_oldest_go(kept: KeptLogsWriter, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_logs, "MOST_FILES", 3)
+    for number in range(5):
+        kept.add(replace(piece(b"one\n", inode=f"1-{number}", name=b"%d.out" % number), modified_ms=1000 + number))
+    assert set(files(path)) == {b"2.out", b"3.out", b"4.out"}
 
 
 def test_a_piece_that_comes_twice_is_kept_once(kept: KeptLogsWriter, path: Path) -> None:

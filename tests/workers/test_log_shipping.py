@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -287,6 +288,10 @@ def test_what_its_sender_did_not_sign_is_left_out(host: Host, caplog: pytest.Log
         {"session": ""},
         {"node_ids": ("x",)},
         {"length": 1 << 30, "body": b"x"},
+        {"length": 1 << 28, "body": zlib.compress(bytes(1 << 28), 9)},
+        {"length": 4, "body": zlib.compress(b"one\n"), "start": 1 << 63},
+        {"length": 4, "body": zlib.compress(b"one\n"), "modified_ms": 1 << 63},
+        {"length": 4, "body": zlib.compress(b"one\n"), "inode": "1" * 65},
         {"length": 5, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M"},
         {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "start": -1},
         {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "name": b""},
@@ -300,6 +305,18 @@ def test_a_host_that_lies_harms_nothing_else(host: Host, changed: dict[str, Any]
     host.ship()
     assert host.content("raylet.out") == b"one\ntwo\n"
     assert set(host.kept()) == {"raylet.out"}
+
+
+def test_a_host_does_not_speak_for_another_ones_node(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    forged = message(length=4, body=zlib.compress(b"lie\n"), name=b"raylet.out")
+    for _ in range(2):
+        signed(host, forged, key=signing.derive(signing.master_key(host.settings.state_dir), queues.worker_name("demo", "h2")), name="h2")
+        host.keep()
+        assert of_node(host.settings.state_dir, "demo", NODE) == host.path
+        host.keeper.close()
+        host.keeper = LogKeeper(host.redis, host.settings, "demo")  # what is known of it outlives the keeper
 
 
 def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:
