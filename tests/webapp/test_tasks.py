@@ -176,3 +176,9 @@ def test_tasks_that_are_polled_seldom_age_on_their_own_pages_alone(vera: Person,
     assert (tasks["stale"], jobs["stale"]) == (False, False)
     assert tasks["age_s"] >= 119
     assert jobs["age_s"] < 60
+
+
+def test_lists_show_the_line_of_an_error_that_says_what_went_wrong(vera: Person, cluster: BuiltCluster) -> None:
+    error = 'User exception:\n\x1b[36mray::f()\x1b[39m (pid=7)\n  File "f.py", line 2, in f\nSensorError: calibration failed\n'
+    cluster.with_task(state="FAILED", error_message_id=cluster.with_text(error))
+    assert ">SensorError: calibration failed</span>" in vera.page("/c/demo/tasks?state=FAILED").text

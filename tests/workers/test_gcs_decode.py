@@ -59,6 +59,13 @@ def test_a_state_that_a_later_ray_invents_is_shown_as_its_number() -> None:
     assert actor_of(actor_row(state=17)).state == "UNKNOWN(17)"
 
 
+DIED = "The actor is dead because its worker process has died. Worker exit type: {} Worker exit detail: as it said."
+
+
+def died(exit_type: str) -> dict[str, Any]:
+    return {"actor_died_error_context": {"reason": 1, "error_message": DIED.format(exit_type)}}
+
+
 @pytest.mark.parametrize(
     ("cause", "kind", "detail"),
     [
@@ -68,6 +75,10 @@ def test_a_state_that_a_later_ray_invents_is_shown_as_its_number() -> None:
         ({"runtime_env_failed_context": {"error_message": "pip failed"}}, "RUNTIME_ENV_FAILED", "pip failed"),
         ({"actor_unschedulable_context": {"error_message": "no node"}}, "ACTOR_UNSCHEDULABLE", "no node"),
         ({"oom_context": {"error_message": "too much"}}, "OOM", "too much"),
+        (died("INTENDED_USER_EXIT"), "INTENDED_USER_EXIT", DIED.format("INTENDED_USER_EXIT")),
+        (died("INTENDED_SYSTEM_EXIT"), "INTENDED_SYSTEM_EXIT", DIED.format("INTENDED_SYSTEM_EXIT")),
+        (died("SYSTEM_ERROR"), "WORKER_DIED", DIED.format("SYSTEM_ERROR")),
+        (died("USER_ERROR"), "WORKER_DIED", DIED.format("USER_ERROR")),
         ({}, None, None),
     ],
 )

@@ -24,7 +24,7 @@ PUSH = {
 
 
 @click.command("env")
-@click.option("--cluster", default=None, help="Its name in URLs. Else that of the settings, else default.")
+@click.option("--cluster", "--cluster-name", "cluster", default=None, help="Its name in URLs. Else that of the settings, else default.")
 @click.option("--in-place", is_flag=True, help="Protobuf, for Raydeck in the dashboard's place (Ray 2.60 and newer): exact at any rate.")
 @click.option("--cluster-listen", default=None, metavar="HOST:PORT", help=f"Where Raydeck listens to the cluster. Else {DEFAULT_LISTEN}.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object, for container definitions.")

@@ -150,7 +150,7 @@ class FileLinks:
 
     @property
     def end(self) -> str:
-        return self._at(None)
+        return f"{self._at(None)}#end"
 
     @property
     def earlier(self) -> str:

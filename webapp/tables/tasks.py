@@ -41,7 +41,7 @@ TASKS = Table(
         Column("type", "Type", cell="code", filter="choice", choices=TYPES),
         Column("attempt_number", "Attempt", cell="number", numeric=True, filter="number", alias=("attempt",), hidden=True),
         Column("error_type", "Error", cell="code", filter="text", alias=("error",)),
-        Column("error_message", "Error message", cell="message", help="Why it failed, in Ray's words."),
+        Column("error_message", "Error message", cell="error", help="Why it failed, in Ray's words."),
         Column("placement_group_id", "Placement group", cell="pg_link", filter="id", hidden=True, alias=("placement_group",)),
         Column("required_resources", "Required resources", cell="resources", hidden=True),
         Column("label_selector", "Label selector", cell="labels", hidden=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,7 @@ AMOUNTS = frozenset({"CPU", "memory", "object_store_memory", "bundle"})
 """Resources that are handed out by amount: their index in a resource mapping means nothing."""
 OFTEN_TOLD = 500
 """Characters of a cause of death that is remembered: a longer one is a traceback of its own."""
+EXIT_TYPE = re.compile(r"Worker exit type: ([A-Z_]{1,64})")
 LOST = "The GCS no longer knows this actor. It ended while nobody was watching; when and why is not known."
 
 
@@ -145,8 +147,14 @@ def death_of(message: Any) -> tuple[str | None, str | None]:
 
 
 def _died(context: Any) -> tuple[str | None, str | None]:
-    """Ray's sentence, and what became of the node when that was the reason."""
+    """Ray's sentence, and what became of the node when that was the reason.
+
+    Ray says WORKER_DIED also of an actor that left by itself or whose job ended: then the worker's exit type is the cause.
+    """
     reason = enum_name(context, "reason")
+    exit_type = EXIT_TYPE.search(context.error_message[:1000]) if reason == "WORKER_DIED" else None
+    if exit_type is not None and exit_type[1].startswith("INTENDED_"):
+        reason = exit_type[1]
     parts = [context.error_message]
     if optional(context, "node_death_info") is not None:
         why = context.node_death_info.reason_message
