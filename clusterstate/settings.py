@@ -76,7 +76,7 @@ class Settings:
         256, "Megabytes of log files kept of one host and session, compressed, for when the node is gone.", low=1, high=1_000_000
     )
     kept_logs_gb: float = _setting(
-        10.0, "Gigabytes of log files kept in all on the head; what was written longest ago goes first.", low=0.1, high=100_000.0
+        10.0, "Gigabytes of log files kept of a cluster on the head; what was written longest ago goes first.", low=0.1, high=100_000.0
     )
     kept_logs_kb_s: int = _setting(
         1024, "Kilobytes of log files a host may send to the head in a second, before compression. 0: none are kept.", low=0, high=1_000_000

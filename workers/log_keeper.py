@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.kept_logs import BadPiece, KeptLogsWriter, Piece
 from clusterstate.store.log_shipping import Known, NotOurs, Shipped
 from clusterstate.store.signing import master_key
+from clusterstate.store.writer import current_session
 
 log = logging.getLogger("raydeck.log_keeper")
 
@@ -24,8 +26,8 @@ WAITS_S = 1
 AT_ONCE = 64
 """Messages that are written together."""
 MOST_OPEN = 32
-MOST_NODES = 10_000
-"""Of a session."""
+MOST_NODES = 256
+"""Of a host: a raylet that starts again is another node."""
 CHECK_TOTAL_EVERY_S = 60.0
 AFTER_TROUBLE_S = 5.0
 LAST_S = 1.5
@@ -57,21 +59,27 @@ class LogKeeper:
         self._cluster = cluster
         self._key = master_key(settings.state_dir)
         self._writers: dict[Path, KeptLogsWriter] = {}
-        self._owners: dict[Path, dict[str, str]] = {}  # by folder of a session: whose the nodes are
+        self._owners: dict[str, Path] = kept_logs.owners(settings.state_dir, cluster)  # whose the nodes are
+        self._nodes = Counter(self._owners.values())
+        self._held: list[bytes] = []  # taken from Redis, and perhaps not written
         self._next_check = 0.0
 
     def step(self, now: float) -> None:
         """Writes what has come, waiting a moment for it. Raises what Redis being away, and SQLite, raise."""
-        self._write(log_shipping.receive(self._redis, self._cluster, WAITS_S, AT_ONCE))
         if now >= self._next_check:
             self._next_check = now + CHECK_TOTAL_EVERY_S
             most = int(self._settings.kept_logs_gb * 1e9)
-            for path in kept_logs.delete_beyond(self._settings.state_dir, most, frozenset(self._writers)):
+            for path in kept_logs.delete_beyond(self._settings.state_dir, self._cluster, most, frozenset(self._writers)):
                 log.warning("Kept logs went, for the limit of %g GB: %s", self._settings.kept_logs_gb, path)
+        self._held = self._held or log_shipping.receive(self._redis, self._cluster, WAITS_S, AT_ONCE)
+        self._write(self._held)
+        self._held = []
 
     def drain(self, within_s: float) -> None:
         """Writes what still waits: nodes that stopped just now have sent their last lines."""
         give_up = time.monotonic() + within_s
+        self._write(self._held)
+        self._held = []
         while time.monotonic() < give_up and (messages := log_shipping.waiting(self._redis, self._cluster, AT_ONCE)):
             self._write(messages)
 
@@ -95,6 +103,9 @@ class LogKeeper:
                 path = kept_logs.host_file(self._settings.state_dir, self._cluster, session, host)
             except BadPiece as why:
                 log.warning("%s It is left out.", why)
+                continue
+            if not self._is_known(path):
+                log.warning("%s sends logs of %s, which is no session of this cluster. They are left out.", host, session)
                 continue
             known = self._keep(path, sent)
             if known:
@@ -123,19 +134,20 @@ class LogKeeper:
             writer.commit()
         return known
 
+    def _is_known(self, path: Path) -> bool:
+        """Whether logs of that session are kept already, or it is the one that runs."""
+        return path.parent.exists() or path.parent.name == current_session(self._redis, self._cluster)
+
     def _own(self, path: Path, node_ids: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the nodes that no other host was first to call its own: else one host could speak for another's dead node."""
-        owners = self._owners.get(path.parent)
-        if owners is None:
-            while len(self._owners) >= MOST_OPEN:
-                del self._owners[next(iter(self._owners))]
-            owners = self._owners[path.parent] = kept_logs.owners(path.parent)
         for node_id in node_ids:
-            if node_id not in owners and len(owners) < MOST_NODES and kept_logs.NODE_ID.match(node_id):
-                owners[node_id] = path.stem
-            elif owners.get(node_id) != path.stem:
-                log.warning("%s says that node %s is its own. That is left out.", path.stem, node_id[:56])
-        return tuple(node_id for node_id in node_ids if owners.get(node_id) == path.stem)
+            if node_id not in self._owners and self._nodes[path] < MOST_NODES and kept_logs.NODE_ID.match(node_id):
+                self._owners[node_id] = path
+                self._nodes[path] += 1
+        own = tuple(node_id for node_id in node_ids if self._owners.get(node_id) == path)
+        if len(own) < len(node_ids):
+            log.warning("%s calls %d nodes its own that are not. That is left out.", path.stem, len(node_ids) - len(own))
+        return own
 
     def _writer(self, path: Path) -> KeptLogsWriter:
         writer = self._writers.pop(path, None)

@@ -7,6 +7,7 @@ alone (workers/log_keeper.py), read by the probes of the same machine (workers/s
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import zlib
@@ -24,6 +25,8 @@ MOST_FILES = 20_000
 MOST_NAME_BYTES = 4096
 SUFFIX = ".db"
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
+ROW_BYTES = 100
+"""What SQLite takes about a chunk or a file besides."""
 NODE_ID = re.compile(r"[0-9a-f]{56}\Z")
 
 SCHEMA = """
@@ -62,7 +65,7 @@ class KeptFile:
     end: int
     lines_before: int | None  # newlines before `first`; None: not known
     modified_ms: int
-    stored: int  # bytes on disk
+    stored: int  # bytes on disk, about
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,12 @@ def of_node(state_dir: Path, cluster: str, node_id: str) -> Path | None:
     return None
 
 
-def owners(session_folder: Path) -> dict[str, str]:
-    """Node id to the host of which its logs are kept, in one session."""
-    found: dict[str, str] = {}
-    for path in sorted(session_folder.glob(f"*{SUFFIX}"), key=_changed, reverse=True):
+def owners(state_dir: Path, cluster: str) -> dict[str, Path]:
+    """Node id to the file with what is kept of its host, of all sessions of a cluster."""
+    found: dict[str, Path] = {}
+    for path in sorted((paths.kept_logs_dir(state_dir) / cluster).glob(f"*/*{SUFFIX}"), key=_changed, reverse=True):
         with suppress(sqlite3.Error), closing(_read_only(path)) as database:
-            found.update((node_id, path.stem) for (node_id,) in database.execute("SELECT node_id FROM nodes"))
+            found.update((node_id, path) for (node_id,) in database.execute("SELECT node_id FROM nodes"))
     return found
 
 
@@ -153,14 +156,18 @@ class KeptLogsWriter:
         if found is None or not found.first <= piece.start <= found.end:
             self.forget(piece.inode)
             self._make_room()
-            found = KeptFile(piece.inode, piece.name, piece.start, piece.start, 0 if piece.start == 0 else None, piece.modified_ms, 0)
+            found = KeptFile(
+                piece.inode, piece.name, piece.start, piece.start, 0 if piece.start == 0 else None, piece.modified_ms, ROW_BYTES
+            )
+            self.stored += found.stored
             self._put(found)
         found = self._renamed(found, piece.name)
         known = found.end - piece.start
         body = zlib.compress(content[known:], 6) if known else piece.body
         self._database.execute("INSERT INTO chunks VALUES (?, ?, ?, ?)", (piece.inode, found.end, piece.length - known, body))
-        self.stored += len(body)
-        end, stored = piece.start + piece.length, found.stored + len(body)
+        taken = len(body) + ROW_BYTES
+        self.stored += taken
+        end, stored = piece.start + piece.length, found.stored + taken
         grown = replace(found, end=end, modified_ms=piece.modified_ms, stored=stored)
         self._put(grown)
         self._shrink(piece.inode)
@@ -225,8 +232,9 @@ class KeptLogsWriter:
         if lines is not None:
             lines += _unpacked(body, length).count(b"\n")
         self._database.execute("DELETE FROM chunks WHERE rowid = ?", (row_id,))
-        self.stored -= len(body)
-        self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - len(body)))
+        freed = len(body) + ROW_BYTES
+        self.stored -= freed
+        self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - freed))
 
     def _file(self, inode: str) -> KeptFile | None:
         return next(_files(self._database, "WHERE inode = ?", (inode,)), None)
@@ -254,9 +262,9 @@ class KeptLogsReader:
             yield _unpacked(body, length)
 
 
-def delete_beyond(state_dir: Path, most_bytes: int, spared: frozenset[Path]) -> list[Path]:
-    """Deletes what was written to longest ago until all that is kept fits; `spared` are written now. Returns what was deleted."""
-    found = sorted(paths.kept_logs_dir(state_dir).glob(f"*/*/*{SUFFIX}"), key=_changed)
+def delete_beyond(state_dir: Path, cluster: str, most_bytes: int, spared: frozenset[Path]) -> list[Path]:
+    """Deletes what was written to longest ago until all of a cluster fits; `spared` are written now. Returns what was deleted."""
+    found = sorted(paths.kept_logs_dir(state_dir).glob(f"{cluster}/*/*{SUFFIX}"), key=_changed)
     sizes = {path: _size(path) for path in found}
     total = sum(sizes.values())
     deleted: list[Path] = []
@@ -297,8 +305,14 @@ def _unpacked(body: bytes, length: int) -> bytes:
 
 
 def _changed(path: Path) -> float:
-    return max((one.stat().st_mtime for one in (path, path.with_name(path.name + "-wal")) if one.exists()), default=0.0)
+    return max((told.st_mtime for told in _told(path)), default=0.0)
 
 
 def _size(path: Path) -> int:
-    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())
+    return sum(told.st_size for told in _told(path))
+
+
+def _told(path: Path) -> Iterator[os.stat_result]:
+    for one in (path, path.with_name(path.name + "-wal")):
+        with suppress(FileNotFoundError):  # SQLite takes the second away
+            yield one.stat()

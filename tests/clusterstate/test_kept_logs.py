@@ -175,8 +175,8 @@ def test_what_was_written_to_longest_ago_is_deleted_first(tmp_path: Path) -> Non
         writer.close()
         os.utime(path, (1000 + number, 1000 + number))
         made.append(path)
-    assert delete_beyond(tmp_path, 1 << 30, frozenset()) == []
-    assert delete_beyond(tmp_path, 350_000, frozenset({made[0]})) == [made[1]]
+    assert delete_beyond(tmp_path, "demo", 1 << 30, frozenset()) == []
+    assert delete_beyond(tmp_path, "demo", 350_000, frozenset({made[0]})) == [made[1]]
     assert not made[1].parent.exists()
     assert made[0].exists()
     assert made[2].exists()

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.simulated_ray import hostile
 from tests.workers.pushing import NOW, SESSION, TASK, binary, event, exported
 from workers.sources import events_decode, gcs_stubs
 from workers.sources.events_decode import PushedBody
-from workers.sources.events_decode_json import ExportedBody
+from workers.sources.events_decode_json import ExportedBody, _without_halves
 from workers.sources.gcs_decode_tasks import task_update_of
 from workers.sources.task_merge import merge
 
@@ -276,3 +277,21 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place in a JSON tree."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path for name, item in entries for path in ((*here, name), *paths(item, (*here, name)))]
+
+
+@pytest.mark.parametrize("number", ["--5", "-", "", "5-", "٣", "9" * 30, "1_0"])
+def test_a_number_that_is_none_costs_no_other_event(number: str) -> None:
+    events = json.loads(exported(*(event("lifecycle", task_attempt=attempt) for attempt in range(3))))
+    events[1]["taskLifecycleEvent"]["workerPid"] = number
+    events[1]["taskLifecycleEvent"]["taskAttempt"] = number
+    body = ExportedBody(json.dumps(events).encode(), NOW, SESSION)
+    assert len(list(body.updates())) == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_escapes_in_runs_are_mended_as_one_by_one(seed: int) -> None:
+    chosen = random.Random(seed)
+    parts = ["\\n", "\\\\", '\\"', "\\u0041", "\\ud83d\\ude00", "\\ud83d", "\\ude00", "a", "\\uDBFF", "ud800", "\\\\ud800"]
+    text = "".join(chosen.choice(parts) * chosen.randrange(1, 700 if seed < 3 else 4) for _ in range(40))
+    mended = _without_halves(b'"' + text.encode() + b'"').decode()
+    assert json.loads(mended) == re.sub("[\ud800-\udfff]", "?", json.loads('"' + text + '"'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ import redis
 
 from clusterstate.settings import Settings
 from clusterstate.store import keys, log_shipping, queues, signing
-from clusterstate.store.kept_logs import KeptFile, KeptLogsReader, host_file, of_node
+from clusterstate.store.kept_logs import KeptFile, KeptLogsReader, KeptLogsWriter, host_file, of_node
 from clusterstate.store.log_shipping import PIECE_BYTES, Shipped
-from workers import log_shipper
+from workers import log_keeper, log_shipper
 from workers.log_keeper import LogKeeper
 from workers.log_shipper import LogShipper
 
@@ -80,6 +81,7 @@ def host(tmp_path: Path, redis_client: redis.Redis, settings: Settings, monkeypa
     folder.mkdir()
     monkeypatch.setattr(log_shipper, "log_folders", lambda session: {folder: (NODE,)} if folder.exists() else {})
     monkeypatch.setattr(log_shipper, "current_session", lambda client, cluster: SESSION)
+    monkeypatch.setattr(log_keeper, "current_session", lambda client, cluster: SESSION)
     found = Host(folder, redis_client, settings)
     yield found
     found.keeper.close()
@@ -315,8 +317,35 @@ def test_a_host_does_not_speak_for_another_ones_node(host: Host) -> None:
         signed(host, forged, key=signing.derive(signing.master_key(host.settings.state_dir), queues.worker_name("demo", "h2")), name="h2")
         host.keep()
         assert of_node(host.settings.state_dir, "demo", NODE) == host.path
+        elsewhere = msgspec.structs.replace(forged, session="session_x")
+        signed(host, elsewhere)
+        host.keep()
+        assert not host_file(host.settings.state_dir, "demo", "session_x", "h1").exists(), "no session of this cluster"
         host.keeper.close()
         host.keeper = LogKeeper(host.redis, host.settings, "demo")  # what is known of it outlives the keeper
+
+
+def test_one_host_does_not_use_up_the_nodes_of_all(host: Host) -> None:
+    many = tuple(f"{number:056x}" for number in range(1000, 2000))
+    key = signing.derive(signing.master_key(host.settings.state_dir), queues.worker_name("demo", "h2"))
+    signed(host, message(node_ids=many), key=key, name="h2")
+    host.keep()
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    assert of_node(host.settings.state_dir, "demo", NODE) == host.path
+    assert len([node_id for node_id in many if of_node(host.settings.state_dir, "demo", node_id)]) == log_keeper.MOST_NODES
+
+
+def test_what_could_not_be_written_is_written_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("raylet.out", b"one\n")
+    host.look()
+    full = KeptLogsWriter.add
+    monkeypatch.setattr(KeptLogsWriter, "add", lambda self, piece: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
+    with pytest.raises(sqlite3.Error):
+        host.keeper.step(host.now)
+    monkeypatch.setattr(KeptLogsWriter, "add", full)
+    host.keeper.step(host.now)
+    assert host.content("raylet.out") == b"one\n"
 
 
 def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from flask import Response, render_template, request, stream_with_context
@@ -20,6 +21,7 @@ from webapp.parts import parts
 from webapp.preferences import BROWSER, preferences
 from webapp.scope import Scope
 
+INODE = re.compile(r"[0-9a-zA-Z_-]{0,64}\Z")
 ARGUMENTS = frozenset({"at", "inode", "number", "raw", "theme"})
 
 
@@ -73,10 +75,13 @@ def _place() -> Place:
     """Where to begin: where the connection broke off, if the browser says so, else what the page says."""
     inode, _, rest = request.headers.get("Last-Event-ID", "").partition(":")
     at, _, number = rest.partition(":")
-    if inode and at.isascii() and at.isdigit() and len(at) < 20:
-        return Place(inode[:64], int(at), int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None)
+    if inode and INODE.match(inode) and at.isascii() and at.isdigit() and len(at) < 20:
+        return Place(inode, int(at), int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None)
     first = number_asked("number", 0)
-    return Place(request.args.get("inode", "")[:64], number_asked("at", 0), first or None)
+    inode = request.args.get("inode", "")
+    if not INODE.match(inode):
+        raise BadQuery(f"inode is {inode[:64]!r}; it must be as the page of the file says it.")
+    return Place(inode, number_asked("at", 0), first or None)
 
 
 def _sent(event: Event, links: FileLinks) -> str:
@@ -91,5 +96,5 @@ def _sent(event: Event, links: FileLinks) -> str:
         "is_end": event.is_end,
     }
     place = event.place
-    at = f"id: {place.inode}:{place.at}:{place.number if place.number is not None else ''}\n" if place else ""
+    at = f"id: {place.inode}:{place.at}:{place.number if place.number is not None else ''}\n" if place and INODE.match(place.inode) else ""
     return f"{at}data: {json.dumps(body)}\n\n"

@@ -310,6 +310,6 @@ def number_asked(name: str, default: int) -> int:
     text = request.args.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text[:20]) > MOST_OFFSET:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > MOST_OFFSET:
         raise BadQuery(f"{name} is {text[:32]!r}; it must be a whole number from 0 on.")
     return int(text)

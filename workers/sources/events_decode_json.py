@@ -39,7 +39,14 @@ _event = msgspec.json.Decoder()
 MAX_VALUES = 4_000_000
 """Of one body larger than PARSED_AT_ONCE: each takes some 100 bytes of memory, and an event of Ray's has 50."""
 _HALF = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-_ESCAPES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>" + _HALF + rb")|\\.", re.DOTALL)
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_OTHER = rb"\\(?:[^u]|u(?![dD][89a-fA-F])[0-9a-fA-F]{0,4}|u)"
+_ESCAPES = re.compile(
+    rb"(?:" + _PAIR + rb"){1,500}|(?P<half>(?:(?!" + _PAIR + rb")" + _HALF + rb"){1,500})|(?:(?!" + _HALF + rb")" + _OTHER + rb"){1,500}",
+    re.DOTALL,
+)
+"""In runs: a body of many megabytes may hold nothing else, and each match takes memory."""
+_WHOLE = re.compile(r"-?[0-9]{1,19}\Z")
 _USER_MAPS = frozenset({"required_resources", "label_selector", "ref_ids"})
 """Their keys are names that people chose."""
 
@@ -75,7 +82,7 @@ class ExportedBody(PushedBody):
 
 def _without_halves(raw: bytes) -> bytes:
     """Without halves of surrogate pairs, which JSON can hold and a text cannot."""
-    return _ESCAPES.sub(lambda found: b"?" if found.lastgroup else found.group(), raw)
+    return _ESCAPES.sub(lambda found: b"?" * (len(found.group()) // 6) if found.lastgroup else found.group(), raw)
 
 
 def _parsed(raw: Any) -> dict[str, Any] | None:
@@ -201,7 +208,7 @@ def _string(value: Any) -> str:
 
 
 def _whole(value: Any, absent: int = 0) -> int:
-    if isinstance(value, str) and len(value) < 20 and value.lstrip("-").isdecimal() and value.isascii():
+    if isinstance(value, str) and _WHOLE.match(value):
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else absent
 
