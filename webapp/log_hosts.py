@@ -9,6 +9,7 @@ from clusterstate.resources import NODE_STATS, NODES
 from clusterstate.store.reader import SessionReader
 from webapp.scope import Scope
 
+MOST_LIVING = 10_000
 MOST_GONE = 50
 """Nodes that are gone which are offered, the last lost first."""
 
@@ -36,7 +37,7 @@ def host_asked(scope: Scope, node: model.Node) -> str:
 
 def nodes_with_logs(scope: Scope) -> list[model.Node]:
     """Living nodes, the head first, then those that are gone, the last lost first."""
-    nodes = scope.reader.find(NODES, "state", "ALIVE")
+    nodes = scope.reader.find(NODES, "state", "ALIVE", MOST_LIVING)
     living = sorted(nodes, key=lambda node: (not node.is_head_node, node.node_name or "", node.node_id))
     gone = sorted(scope.reader.find(NODES, "state", "DEAD", 1000), key=lambda node: -(node.end_time_ms or 0))
     return [*living, *gone[:MOST_GONE]]

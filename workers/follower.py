@@ -41,6 +41,9 @@ def run_follower(settings: Settings, cluster: str, host: str, should_stop: Calla
             shipper.step(time.monotonic())
         except UNREACHABLE:
             time.sleep(1.0)
+        except OSError as error:  # of a disk or a network file system
+            log.warning("Log files cannot be read now: %s", error)
+            time.sleep(1.0)
         time.sleep(max(0.0, LOOK_EVERY_S - (time.monotonic() - started)))
     follower.close()
     with suppress(*UNREACHABLE):

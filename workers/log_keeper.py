@@ -107,7 +107,13 @@ class LogKeeper:
             if not self._is_known(path):
                 log.warning("%s sends logs of %s, which is no session of this cluster. They are left out.", host, session)
                 continue
-            known = self._keep(path, sent)
+            try:
+                known = self._keep(path, sent)
+            except sqlite3.OperationalError:
+                raise  # the disk is full, or the like: for all
+            except sqlite3.DatabaseError as error:
+                self._give_up(path, error)
+                continue
             if known:
                 log_shipping.say_known(self._redis, self._cluster, host, session, known)
 
@@ -130,9 +136,17 @@ class LogKeeper:
                         writer.rename(shipped.inode, shipped.name)
                 except BadPiece as why:
                     log.warning("A piece of a log file is left out: %s", why)
-        finally:
-            writer.commit()
+        except sqlite3.Error:
+            writer.close()
+            self._writers.pop(path, None)  # nothing of this is written
+            raise
+        writer.commit()
         return known
+
+    def _give_up(self, path: Path, error: sqlite3.Error) -> None:
+        """A damaged file is not to keep the others from being written; what comes next of that host is kept in a new one."""
+        log.error("What was kept in %s is damaged and given up: %s", path, error)
+        kept_logs.delete(path)
 
     def _is_known(self, path: Path) -> bool:
         """Whether logs of that session are kept already, or it is the one that runs."""

@@ -135,6 +135,7 @@ class LogShipper:
     def _send_folder(self, descriptor: int, folder: SentFolder, give_up: float | None) -> bool:
         """Whether nothing is left to send."""
         entries = [entry for entry in list_folder(descriptor).entries if not entry.name.startswith(NOT_KEPT)]
+        entries = _one_name_each(entries, folder)
         there = {entry.inode for entry in entries}
         for inode in [inode for inode in folder.files if inode not in there]:
             del folder.files[inode]
@@ -197,6 +198,16 @@ class LogShipper:
             body=zlib.compress(content, COMPRESSION) if content else b"",
             begins=folder.files[entry.inode].begins and bool(content),
         )
+
+
+def _one_name_each(entries: list[Entry], folder: SentFolder) -> list[Entry]:
+    """A file with several names (links) by one of them: the one it was sent by."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        sent = folder.files.get(entry.inode)
+        if entry.inode not in found or (sent is not None and sent.name == os.fsencode(entry.name)):
+            found[entry.inode] = entry
+    return list(found.values())
 
 
 def _renamed_first(entries: list[Entry]) -> list[Entry]:

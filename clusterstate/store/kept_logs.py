@@ -245,6 +245,7 @@ class KeptLogsReader:
 
     def __init__(self, path: Path) -> None:
         self._database = _read_only(path)
+        self._database.execute("BEGIN")  # all that is read is of one moment, whatever is written meanwhile
 
     def __enter__(self) -> KeptLogsReader:
         return self
@@ -275,11 +276,16 @@ def delete_beyond(state_dir: Path, cluster: str, most_bytes: int, spared: frozen
             continue
         total -= sizes[path]
         deleted.append(path)
-        for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-            one.unlink(missing_ok=True)
-        with suppress(OSError):
-            path.parent.rmdir()  # of a session of which nothing is kept any more
+        delete(path)
     return deleted
+
+
+def delete(path: Path) -> None:
+    """Deletes what is kept of a host, and the folder of a session of which nothing is kept any more."""
+    for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        one.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
 
 
 def _files(database: sqlite3.Connection, where: str = "", values: tuple[object, ...] = ()) -> Iterator[KeptFile]:

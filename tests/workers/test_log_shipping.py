@@ -348,6 +348,27 @@ def test_what_could_not_be_written_is_written_later(host: Host, monkeypatch: pyt
     assert host.content("raylet.out") == b"one\n"
 
 
+def test_a_damaged_file_does_not_keep_others_from_being_written(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.keeper.close()
+    host.path.write_bytes(b"no database at all" * 1000)
+    host.write("raylet.out", b"two\n")
+    host.ship()
+    host.write("raylet.out", b"three\n")
+    host.ship()
+    assert host.content("raylet.out") == b"three\n"
+
+
+def test_a_file_with_two_names_is_sent_at_most_once(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    os.link(host.folder / "raylet.out", host.folder / "also.out")
+    host.ship()
+    for _ in range(3):
+        host.look()
+        assert host.waiting() == [], "and its names are not told in turns"
+
+
 def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:
     old = host_file(host.settings.state_dir, "demo", "session_2020-01-01_00-00-00_000000_1", "h1")
     host.write("raylet.out", b"one\n")
