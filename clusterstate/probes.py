@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 
 class Probe(Protocol):
-    """What every probe says of itself. `queue` is quick (a second or less) or long."""
+    """What every probe says of itself. `queue` is quick (a second or less), long or profile."""
 
     answered_by: ClassVar[str]
     time_limit_s: ClassVar[int]
@@ -114,4 +114,103 @@ class SearchLogs:
     max_hits: int  # at most 10,000
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, ReadBytes, SearchLogs)
+@dataclass(frozen=True)
+class CheckProfiling:
+    """Whether a process could be looked into, by which profilers, or why not (profile_answers.Abilities). Nothing is attached."""
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.check_profiling"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 64 * 1024
+
+    node_id: str
+    pid: int | None = None  # None: what holds for any of this node's workers
+    started_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class DumpStacks:
+    """The threads of one process as they stand now (profile_answers.StacksPart), with `subprocesses` also of those below it."""
+
+    answered_by: ClassVar[str] = "workers.probes.stacks.dump_stacks"
+    time_limit_s: ClassVar[int] = 15
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 2 * 1024 * 1024
+
+    node_id: str
+    pid: int
+    started_ms: int  # of the process, as a row of the node's processes says: another process with that pid is not looked into
+    native: bool = False
+    subprocesses: bool = False
+
+
+@dataclass(frozen=True)
+class DumpManyStacks:
+    """The same of many processes of a host, told in parts (StacksPart) as they come; answers a StacksPart without processes."""
+
+    answered_by: ClassVar[str] = "workers.probes.stacks.dump_many_stacks"
+    time_limit_s: ClassVar[int] = 60
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    pids: tuple[int, ...]  # at most 2,000
+    started_ms: tuple[int, ...]  # of each
+    node_ids: tuple[str, ...]  # of each: raylets of one host are asked together
+    native: bool = False
+
+
+@dataclass(frozen=True)
+class RecordCpu:
+    """What a process runs, sampled for a while.
+
+    Tells packed samples (clusterstate.stacks) in parts when it ends, and answers profile_answers.ProfileProgress.
+    """
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.record_cpu"
+    time_limit_s: ClassVar[int] = 345
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    pid: int
+    started_ms: int
+    duration_s: int  # 1 to 300
+    rate_hz: int  # 1 to 500
+    native: bool = False
+    idle: bool = False  # threads that wait count too
+    subprocesses: bool = False
+    while_task: str = ""  # the name of a task: sampling ends when the process runs it no more
+
+
+@dataclass(frozen=True)
+class RecordMemory:
+    """What a process allocates, followed by memray for a while; told and answered as RecordCpu does, counted in bytes."""
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.record_memory"
+    time_limit_s: ClassVar[int] = 345
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    pid: int
+    started_ms: int
+    duration_s: int  # 1 to 300
+    native: bool = False
+    leaks: bool = False  # what was not freed by the end, instead of what was held at the highest point
+    python_allocators: bool = False
+    while_task: str = ""
+
+
+PROBES: tuple[type[Any], ...] = (
+    CheckNode,
+    ListLogs,
+    ReadLog,
+    ReadBytes,
+    SearchLogs,
+    CheckProfiling,
+    DumpStacks,
+    DumpManyStacks,
+    RecordCpu,
+    RecordMemory,
+)

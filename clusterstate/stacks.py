@@ -1,0 +1,117 @@
+"""Stacks that were seen in processes, with how often or how much: what a profile is made of. Each frame is kept once.
+
+They come from nodes, where anybody's code runs, and names in them are a program's claim: everything is bounded and read by its types.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MOST_BYTES = 32 << 20
+"""Of packed samples when they are unpacked."""
+MOST_NAME = 500
+"""Characters of a function, file or thread: more are cut by who reads a profiler's output."""
+MOST_DEPTH = 1_000
+MOST_FRAMES = 200_000
+MOST_STACKS = 500_000
+
+SAMPLES, BYTES, ALLOCATIONS = "samples", "bytes", "allocations"
+
+Name = Annotated[str, Meta(max_length=MOST_NAME)]
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+class Unreadable(ValueError):
+    """What came is no such thing; the message says why."""
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """A function where a stack was."""
+
+    function: Name
+    file: Name = ""  # as the program names it; empty: not known
+    line: Annotated[int, Meta(ge=0, le=1 << 31)] = 0  # 0: not known
+
+
+class Thread(msgspec.Struct, frozen=True, array_like=True):
+    """A thread of a process."""
+
+    pid: Annotated[int, Meta(ge=0, le=1 << 31)]
+    os_id: Annotated[int, Meta(ge=0, le=1 << 53)]  # as the system numbers it; 0: not known
+    name: Name = ""
+
+
+class Stack(msgspec.Struct, frozen=True, array_like=True):
+    """A stack of a thread."""
+
+    thread: Annotated[int, Meta(ge=0)]  # its place in `threads`
+    frames: Annotated[tuple[int, ...], Meta(max_length=MOST_DEPTH)]  # places in `frames`, outermost first
+    count: Count
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """What a profiler counted."""
+
+    unit: str = SAMPLES  # samples, bytes or allocations
+    frames: Annotated[tuple[Frame, ...], Meta(max_length=MOST_FRAMES)] = ()
+    threads: Annotated[tuple[Thread, ...], Meta(max_length=MOST_FRAMES)] = ()
+    stacks: Annotated[tuple[Stack, ...], Meta(max_length=MOST_STACKS)] = ()
+
+    @property
+    def total(self) -> int:
+        return sum(stack.count for stack in self.stacks)
+
+
+def pack(samples: Samples) -> bytes:
+    """For the way and for keeping."""
+    return zlib.compress(msgspec.json.encode(samples), 6)
+
+
+def unpack(packed: bytes) -> Samples:
+    """Raises Unreadable."""
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(packed, MOST_BYTES + 1)
+        if len(content) > MOST_BYTES or not unpacking.eof:
+            raise Unreadable(f"It is torn, or larger than {MOST_BYTES} bytes.")
+        found = msgspec.json.decode(content, type=Samples)
+    except (zlib.error, msgspec.DecodeError, UnicodeError) as error:
+        raise Unreadable(str(error)[:200]) from None
+    frames, threads = len(found.frames), len(found.threads)
+    for stack in found.stacks:
+        if stack.thread >= threads or any(not 0 <= place < frames for place in stack.frames):
+            raise Unreadable("A stack names a frame or thread that is not there.")
+    return found
+
+
+class Merging:
+    """Adds up samples of one unit, of one process or many."""
+
+    def __init__(self, unit: str = SAMPLES) -> None:
+        self._unit = unit
+        self._frames: dict[Frame, int] = {}
+        self._threads: dict[Thread, int] = {}
+        self._counts: Counter[tuple[int, tuple[int, ...]]] = Counter()
+
+    def add(self, thread: Thread, frames: Iterable[Frame], count: int) -> None:
+        """A stack, outermost frame first."""
+        places = tuple(self._frames.setdefault(frame, len(self._frames)) for frame in frames)
+        self._counts[self._threads.setdefault(thread, len(self._threads)), places] += count
+
+    def add_samples(self, samples: Samples) -> None:
+        """All of others."""
+        frames = [self._frames.setdefault(frame, len(self._frames)) for frame in samples.frames]
+        threads = [self._threads.setdefault(thread, len(self._threads)) for thread in samples.threads]
+        for stack in samples.stacks:
+            self._counts[threads[stack.thread], tuple(frames[place] for place in stack.frames)] += stack.count
+
+    def samples(self) -> Samples:
+        """The sum."""
+        stacks = tuple(Stack(thread, frames, count) for (thread, frames), count in self._counts.items())
+        return Samples(self._unit, tuple(self._frames), tuple(self._threads), stacks)
