@@ -1,0 +1,125 @@
+"""What a box of a flame graph stands for, and whose code that is. Names are a program's claim. Pure."""
+
+from __future__ import annotations
+
+import re
+import sys
+import zlib
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+from clusterstate.stacks import Frame, Thread
+
+ALL, PROCESS, THREAD, FRAME = "all", "process", "thread", "frame"
+RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
+HUES = 12
+
+_INSTALLED = re.compile(r"(?:site|dist)-packages/")
+_PYTHON_FOLDER = re.compile(r"(?:^|/)lib(?:64)?/python\d+(?:\.\d+)?t?/")
+_NATIVE_FILE = re.compile(r"\.(?:so(?:\.[\d.]+)?|dylib|dll|c|cc|cpp|cxx|cu|cuh|h|hpp|rs|S|asm)$", re.IGNORECASE)
+_RAY = re.compile(r"(?:^|/)(?:python/)?ray/|(?:^|/)_raylet\b|^src/ray/")
+_STDLIB_NAMES = sys.stdlib_module_names
+
+
+class Label(NamedTuple):
+    """A box stands for it: a function, a thread, a process, or all there is."""
+
+    name: str
+    file: str = ""
+    line: int = 0
+    kind: str = FRAME
+
+
+ROOT = Label("all", kind=ALL)
+
+
+def label_of(frame: Frame, *, lines: bool) -> Label:
+    return Label(frame.function, frame.file, frame.line if lines else 0)
+
+
+def label_of_thread(thread: Thread) -> Label:
+    return Label(thread_name(thread), kind=THREAD)
+
+
+def label_of_process(thread: Thread) -> Label:
+    return Label(f"process {thread.pid}", kind=PROCESS)
+
+
+def thread_name(thread: Thread) -> str:
+    """As py-spy names it at the root of a stack."""
+    number = f"thread ({thread.os_id})" if thread.os_id else "thread"
+    return f"{number}: {thread.name}" if thread.name else number
+
+
+def key_of(*parts: object) -> str:
+    """A short name for a URL that stays the same as long as the parts do."""
+    return f"{number_of(*parts):016x}"
+
+
+def number_of(*parts: object) -> int:
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def key_of_thread(thread: Thread) -> str:
+    return key_of(thread.pid, thread.os_id, thread.name)
+
+
+def key_of_function(label: Label) -> str:
+    """The same with lines and without."""
+    return key_of(label.name, label.file)
+
+
+@lru_cache(maxsize=20_000)
+def module_of(file: str) -> str:
+    """The package, or for a program's own files the module, that a file belongs to; empty: not known."""
+    path = file.replace("\\", "/")
+    if path.startswith("<"):
+        return path.strip("<>").removeprefix("frozen ").split(".", 1)[0]
+    if _NATIVE_FILE.search(path):
+        return "ray" if _RAY.search(path) else path.rsplit("/", 1)[-1].split(".so", 1)[0]
+    if _RAY.search(path) or (path.endswith(".pyx") and "raylet" in path):
+        return "ray"
+    for folder in (_INSTALLED, _PYTHON_FOLDER):
+        parts = folder.split(path)
+        if len(parts) > 1:
+            return _first(parts[-1])
+    return _first(path.rsplit("/", 1)[-1] if path.startswith("/") or path[1:3] == ":/" else path)
+
+
+@lru_cache(maxsize=20_000)
+def origin_of(file: str) -> str:
+    """RAY, STDLIB or NATIVE; empty: other Python code."""
+    path = file.replace("\\", "/")
+    module = module_of(file)
+    if module == "ray" or not path:
+        return RAY if path else ""
+    if _NATIVE_FILE.search(path) or (not path.endswith((".py", ".pyx", ".pyc")) and not path.startswith("<")):
+        return NATIVE
+    if path.startswith("<frozen") or (_PYTHON_FOLDER.search(path) and not _INSTALLED.search(path)):
+        return STDLIB
+    return STDLIB if not path.startswith("/") and module in _STDLIB_NAMES else ""
+
+
+@lru_cache(maxsize=20_000)
+def look_of(label: Label) -> str:
+    """The class of its colour: the same module has the same everywhere."""
+    if label.kind != FRAME:
+        return f"of-{label.kind}"
+    if not label.file:
+        return "of-unknown"
+    origin = origin_of(label.file)
+    if origin:
+        return {RAY: "of-ray", STDLIB: "of-stdlib", NATIVE: "of-native"}[origin]
+    return f"pkg-{zlib.crc32(module_of(label.file).encode('utf-8', 'surrogatepass')) % HUES}"
+
+
+def owner_of(label: Label) -> str:
+    """What its colour means, in words."""
+    return origin_of(label.file) or module_of(label.file)
+
+
+def _first(path: str) -> str:
+    first = path.lstrip("./").split("/", 1)[0]
+    return first.rsplit(".", 1)[0] if first.endswith((".py", ".pyc", ".pyx")) else first
