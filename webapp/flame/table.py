@@ -140,9 +140,12 @@ def table_page(samples: Samples, asked: AskedFlame, to: To) -> TablePage:
     found = [row for row in tally.rows if what is None or what.matches(row.label)]
     sort = asked.sort if asked.sort.removeprefix("-") in ("own", "total", "name", "file") else DEFAULT_SORT
     rows = [_row(row, tally.total, samples.unit, links, is_functions=is_functions) for row in ordered(found, sort)[:MOST_SHOWN]]
-    names = (("name", "Function"), ("file", "File")) if is_functions else (("name", "Module"),)
-    heads = [head(links, sort, key, label, is_numeric=False) for key, label in names]
-    heads += [head(links, sort, "own", "Self", is_numeric=True), head(links, sort, "total", "Total", is_numeric=True)]
+    heads = [
+        head(links, sort, "name", "Function" if is_functions else "Module", is_numeric=False),
+        head(links, sort, "own", "Self", is_numeric=True),
+        head(links, sort, "total", "Total", is_numeric=True),
+        *([head(links, sort, "file", "File", is_numeric=False)] if is_functions else []),
+    ]
     return TablePage(asked, links, asked.view, word(2, samples.unit), tuple(heads), tuple(rows), len(found), len(tally.rows))
 
 

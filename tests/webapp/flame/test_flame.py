@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from clusterstate.query import BadQuery
 from clusterstate.stacks import BYTES
-from tests.webapp.flame.profiles import HOSTILE, hostile_profile, profile, random_profile, rendered, to
+from tests.webapp.flame.profiles import HOSTILE, Tags, hostile_profile, profile, random_profile, rendered, to
 from webapp.flame.asking import AskedFlame, parse
 from webapp.flame.drawing import MOST_ABOVE, MOST_BOXES, MOST_ROWS, ROW_PX, Pen
 from webapp.flame.labels import Label, look_of, module_of, origin_of
@@ -19,20 +18,6 @@ from webapp.flame.tree import Shape, grow
 from webapp.flame.viewing import view
 
 SMALL = ("main;load 3", "main;load;parse 4", "main;train 2", "idle 1")
-
-
-class Tags(HTMLParser):
-    """Names of the elements and attributes of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
 
 
 def boxes(*stacks: str, at: str = "", upwards: bool = False) -> dict[str, tuple[float, float, int]]:
