@@ -65,6 +65,7 @@ class ProcessStacks(msgspec.Struct, frozen=True):
     python: Annotated[str, Meta(max_length=64)] = ""
     title: Annotated[str, Meta(max_length=1_000)] = ""  # what the process calls itself then: ray::Class.method
     child_of: Pid | None = None  # of a subprocess: the process that was asked for
+    threads_left_out: int = 0  # over what is told of one process
     why_not: WhyNot | None = None
 
 

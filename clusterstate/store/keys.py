@@ -179,6 +179,11 @@ def canceled(probe_id: str) -> bytes:
     return _key("canceled", probe_id)
 
 
+def stopped(probe_id: str) -> bytes:
+    """Present when a probe is to end now and answer with what it has. By the web app; expires with the probe."""
+    return _key("stopped", probe_id)
+
+
 def attended(queue: str) -> bytes:
     """Present while a worker works off this queue. By that worker, every few seconds; seconds."""
     return _key("attended", queue)

@@ -16,6 +16,8 @@ from clusterstate.store import keys
 from clusterstate.store.signing import derive
 
 ANSWER_KEPT_S = 300
+STOP_KEPT_S = 600
+"""Longer than any probe lasts."""
 START_WITHIN_S = 10
 """A probe that nobody started by then is given up: whoever asked has gone."""
 QUEUE_LIMIT = 100
@@ -80,7 +82,7 @@ def operations_queue(cluster: str) -> str:
 
 
 def probe_queue(kind: str, cluster: str, host: str) -> str:
-    """Queue of the quick or the long probes of a host."""
+    """Queue of the quick or the long probes of a host, or of its profiles."""
     return f"{kind}.{cluster}.{host}"
 
 
@@ -106,7 +108,7 @@ def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: 
 
 
 def is_answered(client: redis.Redis, kind: str, cluster: str, host: str) -> bool:
-    """Whether a worker works off the quick or the long probes of a host, as of the last seconds."""
+    """Whether a worker works off such probes of a host, as of the last seconds."""
     return bool(client.exists(keys.attended(probe_queue(kind, cluster, host))))
 
 
@@ -137,6 +139,15 @@ def cancel(client: redis.Redis, probe_id: str) -> None:
     client.set(keys.canceled(probe_id), b"1", ex=ANSWER_KEPT_S)
     if found.state == WAITING:
         store_answer(client, dataclasses.replace(found, state=CANCELED))
+
+
+def stop(client: redis.Redis, probe_id: str) -> None:
+    """A running probe that lasts is asked to end now, and to answer with what it has so far."""
+    client.set(keys.stopped(probe_id), b"1", ex=STOP_KEPT_S)
+
+
+def is_stopped(client: redis.Redis, probe_id: str) -> bool:
+    return bool(client.exists(keys.stopped(probe_id)))
 
 
 def is_canceled(client: redis.Redis, probe_id: str) -> bool:

@@ -2,18 +2,121 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
-from workers.probes.running import CannotAnswer
+import msgspec
+
+from clusterstate.profile_answers import FAILED, ProcessStacks, StacksPart, WhyNot
+from workers.probes.profile_places import Place
+from workers.probes.running import CannotAnswer, running
+from workers.sources import profile_obstacles
+from workers.sources.profile_targets import Finder, Refused, Target
+from workers.sources.stack_dumps import Asked, Dumping
+
+MOST_ASKED = 2_000
+MOST_SUBPROCESSES = 64
+TOLD_EVERY_S = 0.2
+MOST_PART_BYTES = 512 * 1024
+MOST_BYTES_OF_MANY = 200_000
+"""Of one of many processes, as it travels: a hundred threads of fifty frames are half of that."""
+MANY_WITHIN_S = 50.0
 
 
 def dump_stacks(node_id: str, pid: int, started_ms: int, native: bool, subprocesses: bool) -> dict[str, Any]:
     """StacksPart (clusterstate.profile_answers)."""
-    raise CannotAnswer("Not there yet.")
+    place = Place()
+    found: list[ProcessStacks] = []
+    try:
+        finder = place.finder(node_id)
+        asked = [Asked(pid, started_ms, finder)]
+        if subprocesses:
+            with finder.open(pid, started_ms) as target:
+                asked += _below(finder, target)
+    except Refused as refused:
+        return _answer([ProcessStacks(_shown(pid), started_ms, at=time.time(), why_not=refused.why_not)])
+    each = (1 << 20) // len(asked)
+    with closing(_dumps(place, asked, native, each)) as dumps:
+        found = [one for one in dumps if one is not None]
+    order = {one.pid: number for number, one in enumerate(asked)}
+    return _answer(sorted(found, key=lambda one: order.get(one.pid, len(order))))
 
 
 def dump_many_stacks(
     node_id: str, pids: tuple[int, ...], started_ms: tuple[int, ...], node_ids: tuple[str, ...], native: bool
 ) -> dict[str, Any]:
     """Tells StacksParts as they come."""
-    raise CannotAnswer("Not there yet.")
+    if not len(pids) == len(started_ms) == len(node_ids):
+        raise CannotAnswer("There must be as many start times and nodes as processes.")
+    if len(pids) > MOST_ASKED:
+        raise CannotAnswer(f"At most {MOST_ASKED} processes are asked for at a time.")
+    place = Place()
+    once = dict(zip(pids, zip(started_ms, node_ids, strict=True), strict=True))
+    asked = [Asked(pid, began, _finder(place, node)) for pid, (began, node) in once.items()]
+    telling = _Telling()
+    give_up = time.monotonic() + MANY_WITHIN_S
+    with closing(_dumps(place, asked, native, MOST_BYTES_OF_MANY)) as dumps:
+        for one in dumps:
+            telling.add(one)
+            if time.monotonic() > give_up:
+                break
+    telling.tell()
+    late = [one for one in asked if one.pid not in telling.told]
+    for start in range(0, len(late), 1000):
+        why = WhyNot(FAILED, f"There was no time for it within {MANY_WITHIN_S:.0f} s.")
+        telling.waiting = [ProcessStacks(_shown(one.pid), one.started_ms or 0, why_not=why) for one in late[start : start + 1000]]
+        telling.tell()
+    return _answer([])
+
+
+class _Telling:
+    """Tells what came, a few times a second."""
+
+    def __init__(self) -> None:
+        self.waiting: list[ProcessStacks] = []
+        self.told: set[int] = set()
+        self._bytes = 0
+        self._last = time.monotonic()
+
+    def add(self, one: ProcessStacks | None) -> None:
+        if one is not None:
+            self.waiting.append(one)
+            self._bytes += len(msgspec.json.encode(one))
+        if self._bytes > MOST_PART_BYTES or time.monotonic() - self._last > TOLD_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        if self.waiting:
+            running().tell(msgspec.json.encode(StacksPart(tuple(self.waiting))))
+        self.told |= {one.pid for one in self.waiting}
+        self.waiting, self._bytes, self._last = [], 0, time.monotonic()
+
+
+def _dumps(place: Place, asked: Sequence[Asked], native: bool, most_bytes: int) -> Generator[ProcessStacks | None, None, None]:
+    if place.program is None:
+        why_not = profile_obstacles.before(place.node)
+        yield from (ProcessStacks(_shown(one.pid), one.started_ms or 0, at=time.time(), why_not=why_not) for one in asked)
+        return
+    yield from Dumping(place.program, place.node, native, place.notes(), most_bytes).results(asked, TOLD_EVERY_S)
+
+
+def _finder(place: Place, node_id: str) -> Finder | Refused:
+    try:
+        return place.finder(node_id)
+    except Refused as refused:
+        return refused
+
+
+def _below(finder: Finder, target: Target) -> list[Asked]:
+    return [Asked(pid, None, finder, target) for pid in finder.children_of(target)[:MOST_SUBPROCESSES]]
+
+
+def _shown(pid: int) -> int:
+    return pid if 0 <= pid <= 1 << 31 else 0
+
+
+def _answer(processes: Sequence[ProcessStacks]) -> dict[str, Any]:
+    answer: dict[str, Any] = msgspec.to_builtins(StacksPart(tuple(processes)))
+    return answer
