@@ -8,9 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+PROFILE_KEPT_S = 90 * 24 * 3600
+"""No profile is kept longer: what was recorded is found by who comes back for it."""
+
 
 class Probe(Protocol):
-    """What every probe says of itself. `queue` is quick (a second or less), long or profile."""
+    """What every probe says of itself. `queue` is quick (a second or less), long or profile.
+
+    A probe with `kept_s` says how long its answer is kept; others' are kept for minutes.
+    """
 
     answered_by: ClassVar[str]
     time_limit_s: ClassVar[int]
@@ -136,6 +142,7 @@ class DumpStacks:
     time_limit_s: ClassVar[int] = 15
     queue: ClassVar[str] = "quick"
     max_answer_bytes: ClassVar[int] = 2 * 1024 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -152,12 +159,15 @@ class DumpManyStacks:
     time_limit_s: ClassVar[int] = 60
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pids: tuple[int, ...]  # at most 2,000
     started_ms: tuple[int, ...]  # of each
-    node_ids: tuple[str, ...]  # of each: raylets of one host are asked together
+    nodes: tuple[int, ...]  # of each: the place of its node in `node_ids`
+    node_ids: tuple[str, ...]  # raylets of one host are asked together
     native: bool = False
+    passes: int = 1  # 1 to 5, a second apart: what stands at the same place in each is stuck, not slow
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,7 @@ class RecordCpu:
     time_limit_s: ClassVar[int] = 345
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -184,6 +195,26 @@ class RecordCpu:
 
 
 @dataclass(frozen=True)
+class RecordManyCpu:
+    """What many processes of a host run, sampled for a while, a few at a time, and added up; told and answered as RecordCpu does."""
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.record_many_cpu"
+    time_limit_s: ClassVar[int] = 600
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 256 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
+
+    node_id: str
+    pids: tuple[int, ...]  # at most 128
+    started_ms: tuple[int, ...]
+    nodes: tuple[int, ...]  # as in DumpManyStacks
+    node_ids: tuple[str, ...]
+    duration_s: int  # 1 to 60, of each
+    rate_hz: int  # 1 to 100
+    idle: bool = False
+
+
+@dataclass(frozen=True)
 class RecordMemory:
     """What a process allocates, followed by memray for a while; told and answered as RecordCpu does, counted in bytes."""
 
@@ -191,6 +222,7 @@ class RecordMemory:
     time_limit_s: ClassVar[int] = 345
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -212,5 +244,6 @@ PROBES: tuple[type[Any], ...] = (
     DumpStacks,
     DumpManyStacks,
     RecordCpu,
+    RecordManyCpu,
     RecordMemory,
 )

@@ -77,7 +77,7 @@ def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> 
         worker=name,
         allowed=tuple(probe for probe in PROBES if probe.queue == kind),
         run=lambda job, probe: answer_probe(client, job.id, probe, settings, cluster, host),
-        ended=lambda job, probe: _note_interruption(client, settings, job.id),
+        ended=lambda job, probe: _note_interruption(client, settings, job.id, probe),
         check_every_s=CHECK_PROBES_EVERY_S,
     )
     worker.work(logging_level=None)
@@ -147,6 +147,8 @@ def answer_probe(client: redis.Redis, probe_id: str, probe: Any, settings: Setti
         with contextlib.suppress(*UNREACHABLE):
             queues.store_answer(client, dataclasses.replace(found, progress=words[:200]))
 
+    kept_s = queues.kept_s(probe)
+
     def should_stop() -> bool:
         try:
             return queues.is_stopped(client, probe_id)
@@ -154,11 +156,11 @@ def answer_probe(client: redis.Redis, probe_id: str, probe: Any, settings: Setti
             return False
 
     def tell(part: bytes) -> None:
-        until_redis_is_back(lambda: queues.store_part(client, probe_id, part))
+        until_redis_is_back(lambda: queues.store_part(client, probe_id, part, kept_s))
 
     set_running(Running(settings, cluster, host, report, tell, lambda: current_session(client, cluster), should_stop))
     final = dataclasses.replace(_outcome(found, probe), answered_at=time.time())
-    until_redis_is_back(lambda: queues.store_answer(client, final, type(probe).max_answer_bytes))
+    until_redis_is_back(lambda: queues.store_answer(client, final, type(probe).max_answer_bytes, kept_s))
 
 
 def until_redis_is_back(store: Callable[[], None]) -> None:
@@ -193,11 +195,12 @@ def function_of(kind: type[Any]) -> Callable[..., Any]:
     return function
 
 
-def _note_interruption(client: redis.Redis, settings: Settings, probe_id: str) -> None:
+def _note_interruption(client: redis.Redis, settings: Settings, probe_id: str, probe: Any) -> None:
     profile_notes.tidy(settings.state_dir)
     found = queues.answer(client, probe_id)
     if found is None or found.is_final:
         return
     canceled = queues.is_canceled(client, probe_id)
     state, why = (queues.CANCELED, None) if canceled else (queues.INTERRUPTED, "The node worker ended before it had answered.")
-    queues.store_answer(client, dataclasses.replace(found, state=state, problem=why, answered_at=time.time()))
+    ended = dataclasses.replace(found, state=state, problem=why, answered_at=time.time())
+    queues.store_answer(client, ended, kept_s=queues.kept_s(probe))

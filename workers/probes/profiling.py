@@ -65,6 +65,20 @@ def record_cpu(
     return _told(found, duration_s, version_of(place.program) if place.program is not None else "")
 
 
+def record_many_cpu(
+    node_id: str,
+    pids: tuple[int, ...],
+    started_ms: tuple[int, ...],
+    nodes: tuple[int, ...],
+    node_ids: tuple[str, ...],
+    duration_s: int,
+    rate_hz: int,
+    idle: bool,
+) -> dict[str, Any]:
+    """Tells packed samples of all in parts at the end; answers a ProfileProgress."""
+    raise CannotAnswer("Not there yet.")
+
+
 def record_memory(
     node_id: str,
     pid: int,

@@ -17,6 +17,8 @@ from workers.sources.profile_targets import Finder, Refused, Target
 from workers.sources.stack_dumps import Asked, Dumping
 
 MOST_ASKED = 2_000
+MOST_PASSES = 5
+PASS_EVERY_S = 1.0
 MOST_SUBPROCESSES = 64
 TOLD_EVERY_S = 0.2
 MOST_PART_BYTES = 512 * 1024
@@ -45,30 +47,48 @@ def dump_stacks(node_id: str, pid: int, started_ms: int, native: bool, subproces
 
 
 def dump_many_stacks(
-    node_id: str, pids: tuple[int, ...], started_ms: tuple[int, ...], node_ids: tuple[str, ...], native: bool
+    node_id: str,
+    pids: tuple[int, ...],
+    started_ms: tuple[int, ...],
+    nodes: tuple[int, ...],
+    node_ids: tuple[str, ...],
+    native: bool,
+    passes: int,
 ) -> dict[str, Any]:
     """Tells StacksParts as they come."""
-    if not len(pids) == len(started_ms) == len(node_ids):
+    if not len(pids) == len(started_ms) == len(nodes) or any(not 0 <= node < len(node_ids) for node in nodes):
         raise CannotAnswer("There must be as many start times and nodes as processes.")
-    if len(pids) > MOST_ASKED:
-        raise CannotAnswer(f"At most {MOST_ASKED} processes are asked for at a time.")
+    if len(pids) > MOST_ASKED or not 1 <= passes <= MOST_PASSES:
+        raise CannotAnswer(f"At most {MOST_ASKED} processes are looked at, {MOST_PASSES} times.")
     place = Place()
-    once = dict(zip(pids, zip(started_ms, node_ids, strict=True), strict=True))
-    asked = [Asked(pid, began, _finder(place, node)) for pid, (began, node) in once.items()]
-    telling = _Telling()
+    finders = [_finder(place, node) for node in node_ids]
+    once = dict(zip(pids, zip(started_ms, nodes, strict=True), strict=True))
+    asked = [Asked(pid, began, finders[node]) for pid, (began, node) in once.items()]
     give_up = time.monotonic() + MANY_WITHIN_S
+    for in_pass in range(1, passes + 1):
+        began = time.monotonic()
+        running().report(f"Pass {in_pass} of {passes}")
+        _one_pass(place, asked, native, in_pass, give_up)
+        if in_pass < passes and time.monotonic() < give_up:
+            time.sleep(max(0.0, began + PASS_EVERY_S - time.monotonic()))
+    return _answer([])
+
+
+def _one_pass(place: Place, asked: list[Asked], native: bool, in_pass: int, give_up: float) -> None:
+    """Tells the stacks of all once."""
+    telling = _Telling()
     with closing(_dumps(place, asked, native, MOST_BYTES_OF_MANY)) as dumps:
         for one in dumps:
-            telling.add(one)
+            telling.add(one and msgspec.structs.replace(one, in_pass=in_pass))
             if time.monotonic() > give_up:
                 break
     telling.tell()
     late = [one for one in asked if one.pid not in telling.told]
     for start in range(0, len(late), 1000):
         why = WhyNot(FAILED, f"There was no time for it within {MANY_WITHIN_S:.0f} s.")
-        telling.waiting = [ProcessStacks(_shown(one.pid), one.started_ms or 0, why_not=why) for one in late[start : start + 1000]]
+        some = late[start : start + 1000]
+        telling.waiting = [ProcessStacks(_shown(one.pid), one.started_ms or 0, in_pass=in_pass, why_not=why) for one in some]
         telling.tell()
-    return _answer([])
 
 
 class _Telling:
