@@ -14,7 +14,7 @@ import redis
 from clusterstate.probes import PROFILE_KEPT_S
 from clusterstate.profile_answers import ProfileProgress, StacksPart, read
 from clusterstate.settings import Settings
-from clusterstate.stacks import MOST_BYTES, Samples, Unreadable, unpack
+from clusterstate.stacks import MOST_BYTES, Unreadable
 from clusterstate.store import profiles as kept
 from clusterstate.store import queues
 from clusterstate.store.connection import store_errors
@@ -116,9 +116,9 @@ class Profiles:
         while time.monotonic() < give_up and not all(one.is_final for one in self.standing(profile)):
             time.sleep(0.01)
 
-    def samples(self, asked: Asked) -> Samples:
-        """What a question's recording counted. Raises Unreadable."""
-        return unpack(b"".join(self._parts(asked)))
+    def packed(self, asked: Asked) -> bytes:
+        """What a question's recording counted: clusterstate.stacks unpacks it. Raises Unreadable."""
+        return b"".join(self._parts(asked))
 
     def stacks(self, asked: Asked) -> list[StacksPart]:
         """What a question told of stacks so far. Raises Unreadable."""

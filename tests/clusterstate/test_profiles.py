@@ -138,7 +138,7 @@ def test_samples_come_as_they_were_told(profiles: Profiles, redis_client: redis.
     for start in range(0, len(packed), 10):
         queues.store_part(redis_client, probe_id, packed[start : start + 10])
 
-    found = profiles.samples(asked.asked[0])
+    found = stacks.unpack(profiles.packed(asked.asked[0]))
 
     assert found == merging.samples()
     assert found.total == 12

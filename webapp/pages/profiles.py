@@ -144,7 +144,7 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
         return {"page": ProfilePage(profile, standing, result, unreadable, _may(OPERATOR), may_end), "viewer": result and result.viewer}
 
     tag = (*standing.tag, may_end)
-    return page_response("profiles/detail.html", FRAGMENTS, tag, load, is_long=standing.is_over, labels=LABELS)
+    return page_response("profiles/detail.html", FRAGMENTS, tag, load, labels=LABELS)
 
 
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it

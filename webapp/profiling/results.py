@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterstate.profiles import CENSUS, STACKS, Profile
 from clusterstate.stacks import Samples
+from webapp import background
 from webapp.flame.asking import AskedFlame, parse
 from webapp.flame.formats import FORMATS, FileFormat
 from webapp.flame.viewing import view
@@ -34,7 +35,7 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
         return None
     samples = samples_of(standing)
     profile_id = standing.profile.profile_id
-    viewer = view(samples, asked, lambda **arguments: href("profile", profile_id=profile_id, **arguments))
+    viewer = background.run(lambda: view(samples, asked, lambda **arguments: href("profile", profile_id=profile_id, **arguments)))
     return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
 
 
