@@ -13,7 +13,7 @@ from webapp.flame.tree import BY_PROCESS, BY_THREAD, Shape
 
 FLAME, FUNCTIONS, MODULES, SANDWICH = "flame", "functions", "modules", "sandwich"
 VIEWS = (FLAME, FUNCTIONS, MODULES, SANDWICH)
-SORTS = ("own", "total", "name", "file", "change", "before", "after")
+SORTS = ("own", "total", "name", "file", "change")
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 

@@ -87,7 +87,7 @@ def flame_page(samples: Samples, asked: AskedFlame, to: To) -> FlamePage:
     what = wanted(asked.q)
     labels = found_labels(tree, what) if what else None
     drawing = Pen(tree, samples.unit, node, asked.upwards, labels, link=lambda other: links.zoom(tree.key(other))).draw()
-    crumbs, left_out = _crumbs(tree, node, links)
+    crumbs, left_out = crumbs_of(tree, node, links)
     return FlamePage(
         asked=asked,
         links=links,
@@ -135,7 +135,8 @@ def thread_choices(samples: Samples) -> tuple[ThreadChoice, ...]:
     return tuple(ThreadChoice(key, name) for name, key in choices) if len(choices) > 1 else ()
 
 
-def _crumbs(tree: Tree, node: int, links: Links) -> tuple[tuple[Crumb, ...], int]:
+def crumbs_of(tree: Tree, node: int, links: Links) -> tuple[tuple[Crumb, ...], int]:
+    """The way from the root to a node, and how many frames of it are left out after the first."""
     path = tree.path(node)
     shown = path if len(path) <= MOST_CRUMBS else [path[0], *path[1 - MOST_CRUMBS :]]
     return tuple(_crumb(tree, one, links) for one in shown), len(path) - len(shown)
