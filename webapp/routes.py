@@ -125,6 +125,7 @@ ROUTES: tuple[Route, ...] = (
     Route("profiles_data", "/profiles.json", profiles.list_profiles, VIEWER, scoped=True),
     Route("new_profile", "/profiles/new", profiles.show_new, OPERATOR, scoped=True),
     Route("start_profile", "/profiles/new", profiles.start_profile, OPERATOR, ("POST",), scoped=True, effect=True),
+    Route("compare_profiles", "/profiles/compare", profiles.compare_profiles, VIEWER, scoped=True),
     Route("profile", "/profiles/<profile_id>", profiles.show_profile, VIEWER, scoped=True),
     Route("profile_data", "/profiles/<profile_id>.json", profiles.show_profile, VIEWER, scoped=True),
     Route("download_profile", "/profiles/<profile_id>/download/<format>", profiles.download_profile, VIEWER, scoped=True),

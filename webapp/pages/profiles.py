@@ -22,7 +22,7 @@ from webapp.flame.formats import FORMATS
 from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
-from webapp.profiling.results import Result, as_file, result_of
+from webapp.profiling.results import Result, as_file, difference, result_of
 from webapp.profiling.standing import ProfileStanding, standing_of
 from webapp.profiling.targets import NAMES, Chosen, chosen
 from webapp.rendering import streamed
@@ -145,6 +145,27 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
 
     tag = (*standing.tag, may_end)
     return page_response("profiles/detail.html", FRAGMENTS, tag, load, labels=LABELS)
+
+
+def compare_profiles(scope: Scope) -> Response:
+    """The second of two profiles as against the first: ?id=&id=, or ?first=&second=."""
+    ids = request.args.getlist("id") or [request.args.get("before", ""), request.args.get("after", "")]
+    if len(ids) != 2 or not all(ids):
+        raise BadQuery(f"{len([one for one in ids if one])} profiles are named; two are compared. Tick two on the list of profiles.")
+    both = [standing_of(parts().profiles, _find(scope, one)) for one in ids]
+    if request.args.getlist("id"):
+        both.sort(key=lambda one: one.profile.asked_at)
+        before, after = (one.profile.profile_id for one in both)
+        return redirect_to(href("compare_profiles", before=before, after=after))
+    asked = parse(request.args, ("before", "after"))
+    before, after = ids
+    swapped = href("compare_profiles", before=after, after=before, **asked.arguments(at=""))
+
+    def load() -> Mapping[str, Any]:
+        return {"page": difference(both[0], both[1], asked)}
+
+    fragments = {"flame": "profiles/_difference.html"}
+    return page_response("profiles/compare.html", fragments, None, load, both=both, labels=LABELS, swapped=swapped)
 
 
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.profiles import CENSUS, STACKS, Profile
+from clusterstate.query import BadQuery
 from clusterstate.stacks import Samples
 from webapp import background
 from webapp.flame.asking import AskedFlame, parse
+from webapp.flame.comparing import DifferencePage, difference_page
 from webapp.flame.formats import FORMATS, FileFormat
 from webapp.flame.viewing import view
 from webapp.parts import parts
@@ -37,6 +39,16 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
     profile_id = standing.profile.profile_id
     viewer = background.run(lambda: view(samples, asked, lambda **arguments: href("profile", profile_id=profile_id, **arguments)))
     return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
+
+
+def difference(before: ProfileStanding, after: ProfileStanding, asked: AskedFlame) -> DifferencePage:
+    """The second as against the first. Raises BadQuery where they cannot be compared, Unreadable."""
+    for one in (before, after):
+        if not any(host.has_samples for host in one.hosts):
+            raise BadQuery(f"The profile of {one.profile.about[:80]} has no samples: flame graphs and memory profiles can be compared.")
+    first, second = samples_of(before), samples_of(after)
+    ids = {"before": before.profile.profile_id, "after": after.profile.profile_id}
+    return background.run(lambda: difference_page(first, second, asked, lambda **arguments: href("compare_profiles", **ids, **arguments)))
 
 
 def samples_of(standing: ProfileStanding) -> Samples:
