@@ -1,0 +1,250 @@
+"""Stacks of many threads together: equal ones are one group, what stands apart comes first, the stuck is told from the slow. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from clusterstate.profile_answers import ProcessStacks, ThreadStack
+from clusterstate.stacks import Frame
+from webapp.flame.labels import NATIVE, RAY, STDLIB, module_of, origin_of
+from webapp.formatting import shortened
+
+STUCK, MOVING, UNKNOWN = "stuck", "moving", ""
+MAIN_NAME = "MainThread"
+NAMED = 3
+"""Groups beside the largest that the sentence names."""
+
+_NUMBERS = re.compile(r"\d+")
+FrameKey = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A process that was looked into, some times over."""
+
+    label: str  # an actor's name, a rank, a worker
+    passes: tuple[ProcessStacks, ...]  # in the order of time; each as it was answered
+    href: str | None = None
+
+    @property
+    def last(self) -> ProcessStacks | None:
+        """The newest answer with threads."""
+        return next((answer for answer in reversed(self.passes) if answer.threads), None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A thread of a member as it stood last."""
+
+    member: Member
+    thread: ThreadStack
+    is_main: bool
+    movement: str  # STUCK: it stood on the same lines in every pass; MOVING; UNKNOWN: there was one pass
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where a stack leaves that of most."""
+
+    depth: int  # how many frames they have in common
+    common: Frame | None  # the last frame of both; None: they have none
+    here: Frame | None  # the first that differs; None: it ends there
+    there: Frame | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Threads with equal stacks."""
+
+    frames: tuple[Frame, ...]  # of one of them, outermost first
+    standing: tuple[Standing, ...]
+    is_majority: bool = False
+    parting: Parting | None = None
+
+    def __len__(self) -> int:
+        return len(self.standing)
+
+    @property
+    def is_resting(self) -> bool:
+        """Threads of a pool or of Ray that wait for work: none of a program's own code is in them."""
+        if any(one.is_main or one.thread.is_active or one.thread.owns_gil for one in self.standing):
+            return False
+        return all(origin_of(frame.file) in (STDLIB, NATIVE, RAY) or not frame.file for frame in self.frames)
+
+    def count(self, movement: str) -> int:
+        return sum(one.movement == movement for one in self.standing)
+
+
+@dataclass(frozen=True)
+class Census:
+    """All of many processes."""
+
+    groups: tuple[Group, ...]  # what stands apart first, if most stand together; else the largest first
+    resting: tuple[Group, ...]
+    seen: int  # members with an answer
+    missing: tuple[Member, ...]
+    passes: int
+    sentence: str
+
+
+def census(members: Sequence[Member], *, lines: bool = False, everything: bool = False) -> Census:
+    """Of the main threads, or of all, those of a role beside one another. Equal are stacks of equal functions, or of equal lines."""
+    key = _key_of(lines=lines)
+    present = [member for member in members if member.last is not None]
+    of_roles: dict[str, list[Standing]] = {}
+    for member in present:
+        for one in _standing(member):
+            if everything or one.is_main:
+                of_roles.setdefault(_role(one), []).append(one)
+    ordered: list[list[Group]] = []
+    resting: list[Group] = []
+    for _, standing in sorted(of_roles.items(), key=lambda role: (role[0] != MAIN_NAME, -len(role[1]), role[0])):
+        groups = _grouped(standing, key)
+        resting += (group for group in groups if group.is_resting)
+        ordered.append(_with_partings(_in_order([group for group in groups if not group.is_resting]), key))
+    mains = ordered[0] if ordered else []
+    return Census(
+        groups=tuple(group for groups in ordered for group in groups),
+        resting=tuple(sorted(resting, key=lambda group: -len(group))),
+        seen=len(present),
+        missing=tuple(member for member in members if member.last is None),
+        passes=max((len(member.passes) for member in members), default=0),
+        sentence=_sentence(mains, sum(map(len, mains))),
+    )
+
+
+def threads_of(process: ProcessStacks, *, lines: bool = False) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    """Threads of one process: those that run first, equal ones together; and those that only wait for work."""
+    groups = sorted(_grouped(_standing(Member("", (process,))), _key_of(lines=lines)), key=_interest)
+    return tuple(group for group in groups if not group.is_resting), tuple(group for group in groups if group.is_resting)
+
+
+def main_thread(process: ProcessStacks) -> ThreadStack | None:
+    """The thread that a process began with."""
+    threads = process.threads
+    by_id = next((thread for thread in threads if thread.os_id == process.pid), None)
+    return by_id or next((thread for thread in threads if thread.name == MAIN_NAME), None) or (threads[0] if threads else None)
+
+
+def where(frames: Sequence[Frame]) -> str:
+    """The innermost function that tells something, with its package: what waits in the standard library is named by who waits."""
+    if not frames:
+        return "no Python code"
+    telling = next((frame for frame in reversed(frames) if frame.file and origin_of(frame.file) not in (STDLIB, NATIVE)), frames[-1])
+    name, place = shortened(telling.function, 80) or "(no name)", _folder(telling.file)
+    return f"{name} ({place})" if place else name
+
+
+def _folder(file: str) -> str:
+    """torch/distributed of torch/distributed/x.py; the name of a program's own file."""
+    path = file.replace("\\", "/")
+    module, slash = module_of(file), path.rsplit("/", 1)
+    at = path.find(f"{module}/") if module and not path.startswith("<") else -1
+    return shortened(path[at:].rsplit("/", 1)[0] if at >= 0 else slash[-1], 60) if file else ""
+
+
+def _key_of(*, lines: bool) -> Callable[[Frame], FrameKey]:
+    if lines:
+        return lambda frame: (frame.function, frame.file, frame.line)
+    return lambda frame: (frame.function, frame.file)
+
+
+def _grouped(standing: Iterable[Standing], key: Callable[[Frame], FrameKey]) -> list[Group]:
+    found: dict[FrameKey, list[Standing]] = {}
+    for one in standing:
+        found.setdefault(tuple(map(key, one.thread.frames)), []).append(one)
+    return [Group(of_group[0].thread.frames, tuple(of_group)) for of_group in found.values()]
+
+
+def _role(one: Standing) -> str:
+    """Threads of the same role are held against one another: main threads, and those whose names differ by numbers alone."""
+    return MAIN_NAME if one.is_main else _NUMBERS.sub("0", one.thread.name) + "\0"
+
+
+def _standing(member: Member) -> Iterable[Standing]:
+    last = member.last
+    if last is None:
+        return
+    main = main_thread(last)
+    for thread in last.threads:
+        yield Standing(member, thread, thread is main, _movement(member, thread))
+
+
+def _movement(member: Member, thread: ThreadStack) -> str:
+    """A thread is known again by its id, or else by its name, in the same process."""
+    if len(member.passes) < 2:
+        return UNKNOWN
+    first = member.passes[0]
+    for answer in member.passes:
+        if (answer.pid, answer.started_ms) != (first.pid, first.started_ms):
+            return MOVING
+        same = next((one for one in answer.threads if _identity(one) == _identity(thread)), None)
+        if same is None:
+            return UNKNOWN if answer.why_not is not None else MOVING
+        if same.frames != thread.frames:
+            return MOVING
+    return STUCK
+
+
+def _identity(thread: ThreadStack) -> tuple[int, str]:
+    return (thread.os_id, "") if thread.os_id else (0, thread.name)
+
+
+def _in_order(groups: list[Group]) -> list[Group]:
+    """The smallest first if one group holds more than half of all, which then comes last; else the largest first."""
+    by_size = sorted(groups, key=lambda group: (-len(group), group.standing[0].member.label))
+    if len(by_size) < 2 or 2 * len(by_size[0]) <= sum(map(len, by_size)):
+        return by_size
+    majority, *others = by_size
+    others.sort(key=lambda group: (len(group), -group.count(STUCK), group.standing[0].member.label))
+    return [*others, Group(majority.frames, majority.standing, is_majority=True)]
+
+
+def _with_partings(groups: list[Group], key: Callable[[Frame], FrameKey]) -> list[Group]:
+    majority = next((group for group in groups if group.is_majority), None)
+    if majority is None:
+        return groups
+    return [
+        group if group.is_majority else Group(group.frames, group.standing, parting=_parting(group.frames, majority.frames, key))
+        for group in groups
+    ]
+
+
+def _parting(frames: Sequence[Frame], others: Sequence[Frame], key: Callable[[Frame], FrameKey]) -> Parting:
+    depth = 0
+    while depth < min(len(frames), len(others)) and key(frames[depth]) == key(others[depth]):
+        depth += 1
+
+    def at(stack: Sequence[Frame]) -> Frame | None:
+        return stack[depth] if depth < len(stack) else None
+
+    return Parting(depth, frames[depth - 1] if depth else None, at(frames), at(others))
+
+
+def _sentence(groups: Sequence[Group], whole: int) -> str:
+    """63 of 64 in all_reduce (torch/distributed), rank 17 in DataLoader.__next__ (torch/utils/data)."""
+    if not groups:
+        return "Nothing was seen."
+    if len(groups) == 1:
+        return f"All {whole} in {where(groups[0].frames)}" if whole > 1 else f"In {where(groups[0].frames)}"
+    largest = groups[-1] if groups[-1].is_majority else groups[0]
+    others = [group for group in groups if group is not largest]
+    named = [f"{_who(group)} in {where(group.frames)}" for group in others[:NAMED]]
+    left = len(others) - len(named)
+    more = f", {sum(map(len, others[NAMED:]))} in {left} other stack{'' if left == 1 else 's'}" if left else ""
+    return f"{len(largest)} of {whole} in {where(largest.frames)}, " + ", ".join(named) + more
+
+
+def _who(group: Group) -> str:
+    return shortened(group.standing[0].member.label, 60) if len(group) == 1 else str(len(group))
+
+
+def _interest(group: Group) -> tuple[bool, ...]:
+    threads = [one.thread for one in group.standing]
+    return (
+        not any(thread.owns_gil for thread in threads),
+        not any(thread.is_active for thread in threads),
+        not any(one.is_main for one in group.standing),
+    )
