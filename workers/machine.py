@@ -46,8 +46,9 @@ PRELOADED = (
     "workers.operations.worker",
     "workers.operations.driver",
     "workers.projector",
+    "workers.sources.raylet_listing",
 )
-"""Imported once, before the roles are forked. gRPC is not among them: the cluster collector alone imports it."""
+"""Imported once, before the roles are forked. Among them is gRPC, of which no channel is opened and no thread started."""
 
 
 @dataclass

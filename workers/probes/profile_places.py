@@ -14,6 +14,7 @@ from workers.sources import profile_facts, profile_notes
 from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Finder, Refused, Target, find_raylet
 from workers.sources.py_spy import py_spy
+from workers.sources.raylet_listing import listed_by
 
 NOT_OURS = frozenset({"demo"})
 """Roles whose processes may be looked into: the demo's are a Ray cluster like any other."""
@@ -23,7 +24,7 @@ NOT_OURS = frozenset({"demo"})
 class Place:
     """This node, while a probe runs."""
 
-    program: Path | None = field(default_factory=py_spy)
+    program: Path | None = field(default_factory=lambda: py_spy())
     _finders: dict[str, Finder | Refused] = field(default_factory=dict)
     _node: NodeFacts | None = None
 
@@ -54,8 +55,6 @@ class Place:
 
 
 def _finder(node_id: str) -> Finder | Refused:
-    from workers.sources.raylet_listing import listed_by  # gRPC: imported when it is needed, in the process that asks
-
     try:
         raylet = find_raylet(node_id, running().session())
     except Refused as refused:

@@ -100,7 +100,7 @@ class Finder:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
-            raise Refused(ENDED if self._is_listed(pid) else NOT_LISTED, f"There is no process {pid}.") from None
+            raise Refused(ENDED, f"There is no process {pid} (any more).") from None
         try:
             yield pidfd
         finally:
@@ -109,7 +109,7 @@ class Finder:
     def _check(self, pid: int, started_ms: int | None) -> Target:
         stat = _stat(self.proc, pid)
         if stat is None or stat.is_zombie:
-            raise Refused(ENDED if self._is_listed(pid) else NOT_LISTED, f"There is no process {pid} (any more).")
+            raise Refused(ENDED, f"There is no process {pid} (any more).")
         found = start_ms(self.proc, stat)
         is_other = started_ms is not None and (found - started_ms) not in CLOCK_STEPS_MS
         if not self._is_ray(stat) or self._is_ours(stat):

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import msgspec
 
 from clusterstate.profile_answers import ThreadStack
-from clusterstate.stacks import MOST_DEPTH, MOST_NAME, Frame, Merging, Samples, Thread
+from clusterstate.stacks import MOST_DEPTH, MOST_FRAMES, MOST_NAME, MOST_STACKS, Frame, Merging, Samples, Thread
 
 MOST_THREADS = 5_000
 MOST_LINE_BYTES = 1 << 20
 """Of a printed stack: a thousand frames with the longest names; beyond it a line is cut."""
 LAST_LINE = 1 << 31
-LAST_COUNT = 1 << 53
+LAST_NUMBER = 1 << 53
+MOST_KEPT_STACKS, MOST_KEPT_FRAMES = MOST_STACKS - 1, MOST_FRAMES - MOST_DEPTH
+"""With more, what follows is counted as one stack whose frames are not kept."""
 TRUNCATED = Frame("(deeper than is kept)")
 
 PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[^;]*)*")?;')
@@ -27,6 +29,7 @@ PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[
 THREAD = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?", re.DOTALL)
 FRAME = re.compile(r"(.*) \((.+):(\d+)\)", re.DOTALL)
 FRAME_WITHOUT_LINE = re.compile(r"(.*) \(([^()]*[/<][^()]*)\)", re.DOTALL)
+COUNT = re.compile(r"[0-9]{1,15}")
 COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
 
 
@@ -48,20 +51,24 @@ def parse_notice(words: str) -> Counted:
 
 def parse_raw(raw: bytes, pid: int) -> Samples:
     """The `raw` format: a line `outermost;...;innermost count` for each stack. Each line's count is kept, whatever the line holds."""
-    merging = Merging()
+    merging, kept, known = Merging(), 0, set[Frame]()
     for line in _lines(raw):
         text, _, number = line.rpartition(" ")
-        if not number.isascii() or not number.isdigit():
+        if not COUNT.fullmatch(number):
             continue
         thread, frames = _stack(text, pid)
-        merging.add(thread, frames, min(int(number), LAST_COUNT))
+        kept += 1
+        known.update(frames)
+        if kept > MOST_KEPT_STACKS or len(known) > MOST_KEPT_FRAMES:
+            thread, frames = Thread(pid, 0, ""), [TRUNCATED]
+        merging.add(thread, frames, int(number))
     return merging.samples()
 
 
 def total_of(raw: bytes) -> int:
     """The sum of the counts."""
-    numbers = (line.rpartition(b" ")[2] for line in raw.splitlines())
-    return sum(int(number) for number in numbers if number.isdigit())
+    numbers = (line.rpartition(b" ")[2].decode("latin-1") for line in raw.split(b"\n"))
+    return sum(int(number) for number in numbers if COUNT.fullmatch(number))
 
 
 def parse_dump(raw: bytes) -> list[tuple[int, list[ThreadStack]]]:
@@ -157,4 +164,4 @@ def _line(number: int) -> int:
 
 
 def _number(number: int) -> int:
-    return number if 0 <= number <= LAST_COUNT else 0
+    return number if 0 <= number <= LAST_NUMBER else 0
