@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from werkzeug.exceptions import Forbidden
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import CheckProfiling
 from clusterstate.profile_answers import Abilities, WhyNot, read
-from clusterstate.profiles import KINDS, STACKS, Busy, Profile
+from clusterstate.profiles import CENSUS, KINDS, STACKS, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
 from webapp.auth import caller, caller_if_any
@@ -22,7 +22,7 @@ from webapp.flame.formats import FORMATS
 from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
-from webapp.profiling.results import Result, as_file, difference, result_of
+from webapp.profiling.results import Result, as_file, as_text, difference, result_of
 from webapp.profiling.standing import ProfileStanding, standing_of
 from webapp.profiling.targets import NAMES, Chosen, chosen
 from webapp.rendering import streamed
@@ -35,7 +35,7 @@ TARGETS_SHOWN = 12
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
 CHECKED_WITHIN_S = 1.5
-FRAGMENTS = {"profile": "profiles/_detail.html", "flame": "profiles/_viewer.html"}
+FRAGMENTS = {"profile": "profiles/_detail.html", "flame": "profiles/_result.html"}
 LABELS = {
     "stacks": "Stack trace",
     "cpu": "CPU flame graph",
@@ -141,9 +141,11 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
             result = result_of(standing, request.args)
         except Unreadable as why:
             unreadable = str(why)
-        return {"page": ProfilePage(profile, standing, result, unreadable, _may(OPERATOR), may_end), "viewer": result and result.viewer}
+        shown = result and result.viewer
+        return {"found": ProfilePage(profile, standing, result, unreadable, _may(OPERATOR), may_end), "viewer": shown, "page": shown}
 
-    tag = (*standing.tag, may_end)
+    grows = profile.kind == CENSUS and not standing.is_over
+    tag = None if grows else (*standing.tag, may_end)
     return page_response("profiles/detail.html", FRAGMENTS, tag, load, labels=LABELS)
 
 
@@ -171,14 +173,21 @@ def compare_profiles(scope: Scope) -> Response:
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it
     """The samples of a profile as a file."""
     standing = standing_of(parts().profiles, _find(scope, profile_id))
+    if standing.profile.kind in {STACKS, CENSUS}:
+        if format != "txt":
+            raise NotFound("Stacks are a file as txt.")
+        return _file(as_text(standing), profile_id, standing, "txt", "text/plain; charset=utf-8")
     wanted = FORMATS.get(format)
     if wanted is None:
         raise NotFound(f"A profile is a file as {', '.join(FORMATS)}.")
     if not any(host.has_samples for host in standing.hosts):
         raise NotFound("This profile has no samples (yet).")
-    pieces = as_file(standing, wanted, parse(request.args))
-    response = streamed(pieces, wanted.content_type)
-    name = f"{profile_id[:12]}-{standing.profile.kind}.{wanted.extension}"
+    return _file(as_file(standing, wanted, parse(request.args)), profile_id, standing, wanted.extension, wanted.content_type)
+
+
+def _file(pieces: Iterator[bytes], profile_id: str, standing: ProfileStanding, extension: str, content_type: str) -> Response:
+    response = streamed(pieces, content_type)
+    name = f"{standing.profile.kind}-{profile_id[:12]}.{extension}"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     return response

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clusterstate.profile_answers import ProcessStacks
 from clusterstate.profiles import CENSUS, STACKS, Profile
 from clusterstate.query import BadQuery
 from clusterstate.stacks import Samples
 from webapp import background
+from webapp.flame import stacks_shown
 from webapp.flame.asking import AskedFlame, parse
 from webapp.flame.comparing import DifferencePage, difference_page
 from webapp.flame.formats import FORMATS, FileFormat
+from webapp.flame.links import To
+from webapp.flame.stacks_shown import census_page, threads_page
+from webapp.flame.stacks_together import Member
 from webapp.flame.viewing import view
 from webapp.parts import parts
 from webapp.profiling.standing import ProfileStanding
 from webapp.scope import href
+
+TEXT = (("Text", "txt"),)
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,68 @@ class Result:
 
 def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
     """None while there is nothing to show. Raises BadQuery, Unreadable; may take a second."""
-    if standing.profile.kind in {STACKS, CENSUS}:
-        return None
+    if standing.profile.kind == STACKS:
+        return _stacks(standing, args)
+    if standing.profile.kind == CENSUS:
+        return _census(standing, args)
     asked = parse(args)
     if not standing.is_over or not any(host.has_samples for host in standing.hosts):
         return None
     samples = samples_of(standing)
-    profile_id = standing.profile.profile_id
-    viewer = background.run(lambda: view(samples, asked, lambda **arguments: href("profile", profile_id=profile_id, **arguments)))
+    to = _links(standing.profile)
+    viewer = background.run(lambda: view(samples, asked, to))
     return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
+
+
+def _stacks(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
+    asked = stacks_shown.parse(args)
+    shown = [process for host in standing.hosts for process in host.stacks if process.threads]
+    if not shown:
+        return None
+    to = _links(standing.profile)
+    pages = tuple((process.pid, process.child_of, threads_page(process, asked, to)) for process in shown)
+    return Result("profiles/_stacks.html", pages, TEXT)
+
+
+def _census(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
+    asked = stacks_shown.parse(args)
+    found = members_of(standing)
+    if not standing.is_over and not any(member.passes for member in found):
+        return None
+    to = _links(standing.profile)
+    return Result("profiles/_census.html", background.run(lambda: census_page(found, asked, to)), TEXT)
+
+
+def members_of(standing: ProfileStanding) -> list[Member]:
+    """The processes of a census with what was told of each so far. Raises Unreadable."""
+    profile = standing.profile
+    told: dict[int, dict[int, ProcessStacks]] = {}
+    for host in standing.hosts:
+        by_pid = {profile.targets[place].pid: place for place in host.asked.targets if place < len(profile.targets)}
+        for part in parts().profiles.stacks(host.asked):
+            for process in part.processes:
+                if process.pid in by_pid:
+                    told.setdefault(by_pid[process.pid], {})[process.in_pass] = process
+    names = Counter(target.label for target in profile.targets)
+    return [
+        Member(
+            label=target.label if names[target.label] == 1 else f"{target.label} (pid {target.pid})",
+            passes=tuple(process for _, process in sorted(told.get(place, {}).items())),
+            href=href("worker", worker_id=target.worker_id) if target.worker_id else None,
+        )
+        for place, target in enumerate(profile.targets)
+    ]
+
+
+def as_text(standing: ProfileStanding) -> Iterator[bytes]:
+    """Stacks, in the form of `py-spy dump`. Raises Unreadable."""
+    if standing.profile.kind == STACKS:
+        return stacks_shown.as_text([(standing.profile.about, process) for host in standing.hosts for process in host.stacks])
+    return stacks_shown.as_text([(member.label, process) for member in members_of(standing) for process in member.passes])
+
+
+def _links(profile: Profile) -> To:
+    return lambda **arguments: href("profile", profile_id=profile.profile_id, **arguments)
 
 
 def difference(before: ProfileStanding, after: ProfileStanding, asked: AskedFlame) -> DifferencePage:

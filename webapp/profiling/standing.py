@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clusterstate.profile_answers import IDLE, ProfileProgress, WhyNot
-from clusterstate.profiles import Asked, Profile, Profiles, Standing, Target
+from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksPart, WhyNot, read
+from clusterstate.profiles import STACKS, Asked, Profile, Profiles, Standing, Target
 from clusterstate.stacks import Unreadable
 
 WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
@@ -40,6 +40,7 @@ class HostStanding:
     problem: str | None
     since: float | None  # when it was asked
     done: float | None = None  # per cent, of a recording that runs
+    stacks: tuple[ProcessStacks, ...] = ()  # of a stack trace
 
     @property
     def is_over(self) -> bool:
@@ -107,13 +108,16 @@ def _host(one: Standing, profile: Profile) -> HostStanding:
     if answer is None:
         return HostStanding(one.asked, FAILED, None, None, FORGOTTEN, None)
     is_recorded = profile.kind in {"cpu", "memory", "merged"}
+    stacks: tuple[ProcessStacks, ...] = ()
     try:
         progress = one.progress if is_recorded else None
+        if profile.kind == STACKS and answer.state == DONE:
+            stacks = read(answer.value, StacksPart).processes
     except Unreadable as why:
         return HostStanding(one.asked, FAILED, None, None, f"Its answer cannot be read: {why}", answer.asked_at)
     done = _done(answer.progress)
     state = answer.state if answer.state in {WAITING, RUNNING, DONE, CANCELED} else FAILED
-    return HostStanding(one.asked, state, progress, answer.progress, answer.problem, answer.asked_at, done)
+    return HostStanding(one.asked, state, progress, answer.progress, answer.problem, answer.asked_at, done, stacks)
 
 
 def _done(words: str | None) -> float | None:
@@ -140,19 +144,17 @@ def _missing(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[Miss
         of_host = [profile.targets[place] for place in host.asked.targets if place < len(profile.targets)]
         if host.problem is not None and host.state != CANCELED:
             yield Missing(tuple(of_host), host.problem, None)
+        for process in host.stacks:
+            if process.why_not is not None and not process.threads:
+                yield Missing(tuple(target for target in of_host if target.pid == process.pid), None, process.why_not)
         if host.progress is None:
             continue
         if host.progress.why_not is not None:
             yield Missing(tuple(of_host), None, host.progress.why_not)
         by_reason: dict[WhyNot, list[Target]] = {}
         by_pid = {target.pid: target for target in of_host}
-        for process in host.progress.processes:
-            if process.why_not is not None and process.pid in by_pid:
-                by_reason.setdefault(process.why_not, []).append(by_pid[process.pid])
+        for one in host.progress.processes:
+            if one.why_not is not None and one.pid in by_pid:
+                by_reason.setdefault(one.why_not, []).append(by_pid[one.pid])
         for why_not, targets in by_reason.items():
             yield Missing(tuple(targets), None, why_not)
-
-
-def is_idle(why_not: WhyNot | None) -> bool:
-    """Whether asking with idle threads would show something."""
-    return why_not is not None and why_not.reason == IDLE
