@@ -16,6 +16,7 @@ ENDS = {
     "PROCESS_ENDED": "The process ended meanwhile; what was sampled until then is here.",
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
 }
+WORDS = {"native": "native frames", "idle": "idle threads", "python_allocators": "Python allocators"}
 PROGRESS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) of (\d{1,9}(?:\.\d{1,3})?)\b")
 FORGOTTEN = "Its answer is not known: nobody took the question in time, or Redis came back without it."
 
@@ -79,6 +80,17 @@ class ProfileStanding:
         """Of all hosts; None where nothing is sampled, or not yet."""
         known = [host.progress.samples for host in self.hosts if host.progress is not None]
         return sum(known) if known and self.profile.kind in {"cpu", "memory", "merged"} else None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What was asked for, in words."""
+        asked = self.profile.options
+        numbers = {"duration": "{} s", "rate": "{} Hz", "passes": "{} passes"}
+        return tuple(
+            numbers[name].format(value) if name in numbers else f"with {WORDS.get(name, name)}"
+            for name, value in asked.items()
+            if value and not (name == "passes" and value == 1)
+        )
 
     @property
     def tag(self) -> tuple[object, ...]:
