@@ -198,7 +198,7 @@ class RecordCpu:
 class RecordManyCpu:
     """What many processes of a host run, sampled for a while, a few at a time, and added up; told and answered as RecordCpu does."""
 
-    answered_by: ClassVar[str] = "workers.probes.profiling.record_many_cpu"
+    answered_by: ClassVar[str] = "workers.probes.many_recordings.record_many_cpu"
     time_limit_s: ClassVar[int] = 600
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 256 * 1024

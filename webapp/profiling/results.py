@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.profile_answers import ProcessStacks
-from clusterstate.profiles import CENSUS, STACKS, Profile
+from clusterstate.profiles import CENSUS, MERGED, STACKS, Profile
 from clusterstate.query import BadQuery
 from clusterstate.stacks import Samples
 from webapp import background
@@ -43,7 +43,8 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
     if standing.profile.kind == CENSUS:
         return _census(standing, args)
     asked = parse(args)
-    if not standing.is_over or not any(host.has_samples for host in standing.hosts):
+    is_ready = standing.is_over or standing.profile.kind == MERGED  # of many hosts what is there is shown while others are asked
+    if not is_ready or not any(host.has_samples for host in standing.hosts):
         return None
     samples = samples_of(standing)
     to = _links(standing.profile)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from clusterstate import stacks
-from clusterstate.profile_answers import NO_PROGRAM, Abilities, ProfileProgress, WhyNot
+from clusterstate.profile_answers import NO_PROGRAM, Abilities, ProcessProgress, ProfileProgress, WhyNot
 from workers.probes.profile_places import Place
 from workers.probes.running import CannotAnswer, running
 from workers.sources import cpu_recording, profile_facts, profile_notes, profile_obstacles
@@ -62,21 +62,7 @@ def record_cpu(
         return Recording(place.program, target, wanted, place.node, running().report, running().should_stop).run(note)
 
     found = _recorded(place, node_id, pid, started_ms, record)
-    return _told(found, duration_s, version_of(place.program) if place.program is not None else "")
-
-
-def record_many_cpu(
-    node_id: str,
-    pids: tuple[int, ...],
-    started_ms: tuple[int, ...],
-    nodes: tuple[int, ...],
-    node_ids: tuple[str, ...],
-    duration_s: int,
-    rate_hz: int,
-    idle: bool,
-) -> dict[str, Any]:
-    """Tells packed samples of all in parts at the end; answers a ProfileProgress."""
-    raise CannotAnswer("Not there yet.")
+    return told(found, duration_s, version_of(place.program) if place.program is not None else "")
 
 
 def record_memory(
@@ -106,7 +92,8 @@ def _recorded(place: Place, node_id: str, pid: int, started_ms: int, record: Cal
         return cpu_recording.busy("Somebody profiles this process already.")
 
 
-def _told(found: Recorded, duration_s: int, profiler: str) -> dict[str, Any]:
+def told(found: Recorded, duration_s: int, profiler: str, processes: tuple[ProcessProgress, ...] = ()) -> dict[str, Any]:
+    """Tells the samples in parts; the answer is how it went."""
     packed = stacks.pack(found.samples) if found.samples.stacks else b""
     for start in range(0, len(packed), PART_BYTES):
         running().tell(packed[start : start + PART_BYTES])
@@ -121,6 +108,7 @@ def _told(found: Recorded, duration_s: int, profiler: str) -> dict[str, Any]:
             why_not=found.why_not,
             profiler=profiler,
             packed_bytes=len(packed),
+            processes=processes,
         )
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,17 @@ class Recording:
     _next_look: float = 0.0
 
     def run(self, note: Note) -> Recorded:
+        steps = self.steps(note)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as over:
+                found: Recorded = over.value
+                return found
+            time.sleep(LOOK_EVERY_S)
+
+    def steps(self, note: Note) -> Generator[None, None, Recorded]:
+        """The same in steps, to be taken every LOOK_EVERY_S or so: several recordings can go side by side."""
         if self.wanted.while_task and not runs_task(title_of(self.target.pid), self.wanted.while_task):
             return Recorded(ended=TASK_ENDED, detail="The process did not run the task (any more) when it was looked at.")
         facts = profile_facts.target_facts(self.target)
@@ -73,8 +84,11 @@ class Recording:
         spy = self._start()
         try:
             note.began(spy.pid)
-            begun_at, over_at = self._follow(spy)
-            if not spy.wait(ENDS_WITHIN_S):
+            begun_at, over_at = yield from self._follow(spy)
+            give_up = time.monotonic() + ENDS_WITHIN_S
+            while not spy.has_ended() and time.monotonic() < give_up:
+                yield
+            if not spy.has_ended():
                 self._ended = self._ended or FAILED
         finally:
             ran = spy.end()
@@ -87,10 +101,10 @@ class Recording:
         )
         return Spy(self.program, words, self.target, writes_when_parent_dies=True)
 
-    def _follow(self, spy: Spy) -> tuple[float | None, float]:
+    def _follow(self, spy: Spy) -> Generator[None, None, tuple[float | None, float]]:
         """Until it ends or is told to; returns when it had begun to sample, and when it was over."""
         begun_at: float | None = None
-        while not spy.wait(LOOK_EVERY_S):
+        while not spy.has_ended():
             now = time.monotonic()
             if begun_at is None and BEGUN in spy.said():
                 begun_at = now
@@ -99,6 +113,7 @@ class Recording:
             if self._ended:
                 spy.interrupt()
                 return begun_at, now
+            yield
         return begun_at, time.monotonic()
 
     def _why_end(self, now: float, begun_at: float | None, spy: Spy) -> str:
