@@ -182,9 +182,7 @@ def test_a_process_that_could_not_be_looked_into_says_why() -> None:
 
 
 def test_threads_are_held_against_those_of_their_own_kind() -> None:
-    members = [
-        Member(str(place), (process(thread(REDUCE), thread(LOAD if place else LOOP, 30, f"loader-{place}")),)) for place in range(3)
-    ]
+    members = [Member(str(place), (process(thread(REDUCE), thread(LOAD if place else LOOP, 30, f"loader-{place}")),)) for place in range(3)]
 
     found = census(members, everything=True)
 

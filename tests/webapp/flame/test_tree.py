@@ -11,7 +11,12 @@ from tests.webapp.flame.profiles import MAIN, profile, random_profile
 from webapp.flame.labels import key_of_function, key_of_thread, label_of
 from webapp.flame.tree import BY_PROCESS, BY_THREAD, Shape, Tree, grow, sandwich
 
-SHAPES = [Shape(lines, by, inverted) for lines in (False, True) for by in ("", BY_THREAD, BY_PROCESS) for inverted in (False, True)]
+SHAPES = [
+    Shape(lines, by, inverted, modules=modules)
+    for lines, modules in ((False, False), (True, False), (False, True))
+    for by in ("", BY_THREAD, BY_PROCESS)
+    for inverted in (False, True)
+]
 
 
 def paths(tree: Tree) -> dict[str, int]:
@@ -76,6 +81,15 @@ def test_lines_of_a_function_are_one_box_unless_they_are_asked_for() -> None:
 
     assert grow(samples, Shape()).total == [8, 8]
     assert grow(samples, Shape(lines=True)).total == [8, 3, 5]
+
+
+def test_functions_of_a_module_that_call_one_another_are_one_box() -> None:
+    tree = grow(
+        profile("app.py:main;torch/nn.py:forward;torch/functional.py:linear 3", "app.py:main;torch/nn.py:forward;app.py:hook 2"),
+        Shape(modules=True),
+    )
+
+    assert paths(tree) == {"": 5, "app": 5, "app;torch": 5, "app;torch;app": 2}
 
 
 def test_callers_and_callees_of_a_function_each_count_its_stacks_once() -> None:
