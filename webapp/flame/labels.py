@@ -15,11 +15,13 @@ ALL, PROCESS, THREAD, FRAME, MODULE = "all", "process", "thread", "frame", "modu
 RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
 UNKNOWN_MODULE = "not known"
+NO_SYMBOL = "(no symbol)"
 
 _INSTALLED = re.compile(r"(?:site|dist)-packages/")
 _PYTHON_FOLDER = re.compile(r"(?:^|/)lib(?:64)?/python\d+(?:\.\d+)?t?/")
 _NATIVE_FILE = re.compile(r"\.(?:so(?:\.[\d.]+)?|dylib|dll|c|cc|cpp|cxx|cu|cuh|h|hpp|rs|S|asm)$", re.IGNORECASE)
 _RAY = re.compile(r"(?:^|/)(?:python/)?ray/|(?:^|/)_raylet\b|^src/ray/")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _STDLIB_NAMES = sys.stdlib_module_names
 
 
@@ -36,7 +38,13 @@ ROOT = Label("all", kind=ALL)
 
 
 def label_of(frame: Frame, *, lines: bool) -> Label:
-    return Label(frame.function, frame.file, frame.line if lines else 0)
+    """A function, or a line of one. Native code without symbols has another address in each process: it is one function of its library."""
+    return Label(frame.function, frame.file, frame.line) if lines else Label(named(frame.function), frame.file)
+
+
+def named(function: str) -> str:
+    """A function's name; NO_SYMBOL for an address."""
+    return NO_SYMBOL if _ADDRESS.fullmatch(function) else function
 
 
 def label_of_module(frame: Frame) -> Label:
@@ -74,7 +82,7 @@ def key_of_thread(thread: Thread) -> str:
 
 def key_of_function(label: Label) -> str:
     """The same with lines and without."""
-    return key_of(label.name, label.file)
+    return key_of(named(label.name), label.file)
 
 
 @lru_cache(maxsize=20_000)
