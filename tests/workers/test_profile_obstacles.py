@@ -69,6 +69,12 @@ def test_what_holds_for_any_process_of_a_node_is_known_without_one() -> None:
     [
         (DENIED, node(ptrace_scope=1), OURS, PTRACE_SCOPE),
         (DENIED, node(user=7), OURS, OTHER_USER),
+        (
+            "Error: Failed to get process executable name. Check that the process is running.\n 0: Permission denied",
+            node(user=0),
+            OURS,
+            NO_CAPABILITY,
+        ),
         (DENIED, node(user=7, in_container=True), OURS, NO_CAPABILITY),
         (DENIED, node(filters_calls=True), OURS, NO_CAPABILITY),
         (DENIED, node(), OURS, FAILED),

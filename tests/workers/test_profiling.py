@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from clusterstate.profile_answers import (
     BUSY,
     ENDED,
     IDLE,
+    NO_CAPABILITY,
     NO_PROGRAM,
     NOT_LISTED,
     NOT_PYTHON,
+    OTHER_USER,
     ProcessStacks,
     ProfileProgress,
     StacksPart,
@@ -447,3 +450,45 @@ def _command(pid: int) -> bytes:
 
 def test_py_spy_is_found_beside_our_python() -> None:
     assert py_spy.py_spy() == Path(sys.executable).parent / "py-spy"
+
+
+TRY = """
+import sys
+from workers.sources import profile_facts, profile_obstacles, py_spy
+from workers.sources.profile_targets import PROC, Target
+from workers.sources.processes_decode import parse_stat
+from pathlib import Path
+pid = int(sys.argv[1])
+stat = parse_stat((PROC / str(pid) / "stat").read_bytes())
+target = Target(pid, 0, stat.start_ticks, (PROC / str(pid)).stat().st_uid)
+program = py_spy.py_spy()
+node, facts = profile_facts.node_facts(True, root=Path("/nowhere")), profile_facts.target_facts(target)
+spy = py_spy.Spy(program, py_spy.dump_words(pid, native=False), target)
+spy.wait(10)
+ran = spy.end()
+before, after = profile_obstacles.before(node, facts), profile_obstacles.after(ran.words, node, facts)
+print(before.reason if before else None, after.reason, ran.code != 0, after.fix, sep="|")
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="takes rights away from root, with setpriv")
+@pytest.mark.parametrize(
+    ("rights", "reason", "fix"),
+    [
+        (["--reuid=65534", "--regid=65534", "--clear-groups"], OTHER_USER, "as user root (0), or as root"),
+        (["--bounding-set=-sys_ptrace"], NO_CAPABILITY, "SYS_PTRACE"),
+    ],
+    ids=["another user", "root without the capability"],
+)
+def test_who_has_not_the_rights_is_told_before_and_after_trying(ray: StubRay, rights: list[str], reason: str, fix: str) -> None:
+    pid = ray.start()
+    time.sleep(0.3)
+    environ = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["setpriv", *rights, sys.executable, "-c", TRY, str(pid)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environ, cwd="/", check=False)
+    if ran.returncode and "--reuid=65534" in rights and not ran.stdout:
+        assert "Permission denied" in ran.stderr, ran.stderr  # this Python is not for others to run
+        return
+    before, after, failed, told = ran.stdout.strip().split("|")
+    assert (before, after, failed) == (reason, reason, "True"), ran.stderr
+    assert fix in told

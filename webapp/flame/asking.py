@@ -27,6 +27,7 @@ class AskedFlame:
     by: str = ""  # thread or process: that is the first level
     thread: str = ""  # the key of the only thread
     lines: bool = False
+    modules: bool = False  # functions of a module are one box
     inverted: bool = False
     upwards: bool = False  # the root at the bottom, as flames are
     function: str = ""  # the key of the function of a sandwich
@@ -35,7 +36,7 @@ class AskedFlame:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.lines, self.by, self.inverted, self.thread)
+        return Shape(self.lines and not self.modules, self.by, self.inverted, self.thread, self.modules)
 
     def arguments(self, **other: Any) -> dict[str, Any]:
         """For a URL, without what is so anyhow."""
@@ -61,7 +62,7 @@ def parse(args: Mapping[str, str], also: Collection[str] = ()) -> AskedFlame:
         thread=_key(args, "thread"),
         function=_key(args, "function"),
         sort=_one_of(args, "sort", (*SORTS, *(f"-{sort}" for sort in SORTS))),
-        **{name: _flag(args, name) for name in ("lines", "inverted", "upwards", "first")},
+        **{name: _flag(args, name) for name in ("lines", "modules", "inverted", "upwards", "first")},
     )
 
 

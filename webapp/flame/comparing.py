@@ -116,8 +116,8 @@ def changes(first: Samples, second: Samples, *, lines: bool = False) -> list[Cha
 def difference_page(first: Samples, second: Samples, asked: AskedFlame, to: To) -> DifferencePage:
     """The second profile as against the first. Raises BadQuery where they count different things."""
     if first.unit != second.unit:
-        raise BadQuery(f"These profiles cannot be compared: one counts {first.unit}, the other {second.unit}.")
-    tree = compare(first, second, Shape(asked.lines, inverted=asked.inverted))
+        raise BadQuery(f"These profiles cannot be compared: one counts {first.unit[:32]}, the other {second.unit[:32]}.")
+    tree = compare(first, second, Shape(asked.lines, inverted=asked.inverted, modules=asked.modules))
     links = Links(to, asked)
     weights, others = (tree.total_before, tree.total) if asked.first else (tree.total, tree.total_before)
     found = tree.find(asked.at)

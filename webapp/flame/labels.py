@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 from clusterstate.stacks import Frame, Thread
 
-ALL, PROCESS, THREAD, FRAME = "all", "process", "thread", "frame"
+ALL, PROCESS, THREAD, FRAME, MODULE = "all", "process", "thread", "frame", "module"
 RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
+UNKNOWN_MODULE = "not known"
+NO_SYMBOL = "(no symbol)"
 
 _INSTALLED = re.compile(r"(?:site|dist)-packages/")
 _PYTHON_FOLDER = re.compile(r"(?:^|/)lib(?:64)?/python\d+(?:\.\d+)?t?/")
 _NATIVE_FILE = re.compile(r"\.(?:so(?:\.[\d.]+)?|dylib|dll|c|cc|cpp|cxx|cu|cuh|h|hpp|rs|S|asm)$", re.IGNORECASE)
 _RAY = re.compile(r"(?:^|/)(?:python/)?ray/|(?:^|/)_raylet\b|^src/ray/")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _STDLIB_NAMES = sys.stdlib_module_names
 
 
@@ -26,7 +29,7 @@ class Label(NamedTuple):
     """A box stands for it: a function, a thread, a process, or all there is."""
 
     name: str
-    file: str = ""
+    file: str = ""  # of a module: whose code it is, as origin_of says
     line: int = 0
     kind: str = FRAME
 
@@ -35,7 +38,18 @@ ROOT = Label("all", kind=ALL)
 
 
 def label_of(frame: Frame, *, lines: bool) -> Label:
-    return Label(frame.function, frame.file, frame.line if lines else 0)
+    """A function, or a line of one. Native code without symbols has another address in each process: it is one function of its library."""
+    return Label(frame.function, frame.file, frame.line) if lines else Label(named(frame.function), frame.file)
+
+
+def named(function: str) -> str:
+    """A function's name; NO_SYMBOL for an address."""
+    return NO_SYMBOL if _ADDRESS.fullmatch(function) else function
+
+
+def label_of_module(frame: Frame) -> Label:
+    """All functions of a package, or of a program's own module, as one."""
+    return Label(module_of(frame.file) or UNKNOWN_MODULE, origin_of(frame.file), kind=MODULE)
 
 
 def label_of_thread(thread: Thread) -> Label:
@@ -68,7 +82,7 @@ def key_of_thread(thread: Thread) -> str:
 
 def key_of_function(label: Label) -> str:
     """The same with lines and without."""
-    return key_of(label.name, label.file)
+    return key_of(named(label.name), label.file)
 
 
 @lru_cache(maxsize=20_000)
@@ -105,18 +119,20 @@ def origin_of(file: str) -> str:
 @lru_cache(maxsize=20_000)
 def look_of(label: Label) -> str:
     """The class of its colour: the same module has the same everywhere."""
-    if label.kind != FRAME:
+    if label.kind not in (FRAME, MODULE):
         return f"of-{label.kind}"
-    if not label.file:
-        return "of-unknown"
-    origin = origin_of(label.file)
+    module, origin = (label.name, label.file) if label.kind == MODULE else (module_of(label.file), origin_of(label.file))
     if origin:
         return {RAY: "of-ray", STDLIB: "of-stdlib", NATIVE: "of-native"}[origin]
-    return f"pkg-{zlib.crc32(module_of(label.file).encode('utf-8', 'surrogatepass')) % HUES}"
+    if module in ("", UNKNOWN_MODULE):
+        return "of-unknown"
+    return f"pkg-{zlib.crc32(module.encode('utf-8', 'surrogatepass')) % HUES}"
 
 
 def owner_of(label: Label) -> str:
     """What its colour means, in words."""
+    if label.kind == MODULE:
+        return label.file or label.name
     return origin_of(label.file) or module_of(label.file)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clusterstate.stacks import Samples
-from webapp.flame.labels import FRAME, Label
-from webapp.flame.tree import Tree, stacks_of
+from webapp.flame.labels import FRAME, MODULE, Label
+from webapp.flame.tree import Shape, Tree, stacks_of
 
 MOST_PLACES = 1_000
 """That one can go through, one after another."""
@@ -21,7 +21,7 @@ class Wanted:
     parts: tuple[str, ...]
 
     def matches(self, label: Label) -> bool:
-        if label.kind != FRAME:
+        if label.kind not in (FRAME, MODULE):
             return False
         text = f"{label.name} {label.file}".casefold()
         at = 0
@@ -43,10 +43,10 @@ def found_labels(tree: Tree, what: Wanted) -> frozenset[int]:
     return frozenset(number for number, label in enumerate(tree.labels) if what.matches(label))
 
 
-def found_count(samples: Samples, what: Wanted, thread: str = "") -> int:
+def found_count(samples: Samples, what: Wanted, shape: Shape) -> int:
     """Of the stacks in which something matches, each counted once."""
-    places = {place for place, frame in enumerate(samples.frames) if what.matches(Label(frame.function, frame.file))}
-    return sum(stack.count for stack in stacks_of(samples, thread) if not places.isdisjoint(stack.frames)) if places else 0
+    places = {place for place, frame in enumerate(samples.frames) if what.matches(shape.label(frame))}
+    return sum(stack.count for stack in stacks_of(samples, shape.thread) if not places.isdisjoint(stack.frames)) if places else 0
 
 
 def found_nodes(tree: Tree, labels: frozenset[int], weights: list[int]) -> tuple[list[int], bool]:

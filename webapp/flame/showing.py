@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from clusterstate.stacks import Samples
 from webapp.flame.asking import AskedFlame
 from webapp.flame.drawing import Drawing, Pen, place_of
-from webapp.flame.labels import key_of_function, key_of_thread, look_of, owner_of, thread_name
+from webapp.flame.labels import FRAME, MODULE, key_of_function, key_of_thread, look_of, owner_of, thread_name
 from webapp.flame.links import Links, To
 from webapp.flame.searching import Wanted, found_count, found_labels, found_nodes, neighbours, wanted
 from webapp.flame.tree import Tree, grow
@@ -110,7 +110,7 @@ def flame_page(samples: Samples, asked: AskedFlame, to: To) -> FlamePage:
 def function_of(tree: Tree, node: int) -> str:
     """The key of a node's function; empty: it stands for none."""
     label = tree.labels[tree.label[node]]
-    return key_of_function(label) if label.kind == "frame" else ""
+    return key_of_function(label) if label.kind == FRAME else ""
 
 
 def legend(tree: Tree, drawing: Drawing) -> tuple[Key, ...]:
@@ -118,7 +118,7 @@ def legend(tree: Tree, drawing: Drawing) -> tuple[Key, ...]:
     found: dict[str, str] = {}
     for number in drawing.labels:
         label = tree.labels[number]
-        if label.kind == "frame" and len(found) < MOST_KEYS:
+        if label.kind in (FRAME, MODULE) and len(found) < MOST_KEYS:
             found.setdefault(shortened(owner_of(label), 40) or "not known", look_of(label))
     return tuple(Key(owner, look) for owner, look in found.items())
 
@@ -149,7 +149,7 @@ def _crumb(tree: Tree, node: int, links: Links) -> Crumb:
 
 def _search(samples: Samples, tree: Tree, node: int, what: Wanted, asked: AskedFlame, links: Links) -> Search:
     nodes, has_more = found_nodes(tree, found_labels(tree, what), tree.total)
-    count = found_count(samples, what, asked.thread)
+    count = found_count(samples, what, asked.shape)
     here, before, after = neighbours(nodes, node)
 
     def link(other: int | None) -> str | None:

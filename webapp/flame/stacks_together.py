@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clusterstate.profile_answers import ProcessStacks, ThreadStack
 from clusterstate.stacks import Frame
-from webapp.flame.labels import NATIVE, RAY, STDLIB, module_of, origin_of
+from webapp.flame.labels import NATIVE, RAY, STDLIB, module_of, named, origin_of
 from webapp.formatting import shortened
 
 STUCK, MOVING, UNKNOWN = "stuck", "moving", ""
@@ -147,8 +147,8 @@ def _folder(file: str) -> str:
 
 def _key_of(*, lines: bool) -> Callable[[Frame], FrameKey]:
     if lines:
-        return lambda frame: (frame.function, frame.file, frame.line)
-    return lambda frame: (frame.function, frame.file)
+        return lambda frame: (named(frame.function), frame.file, frame.line)
+    return lambda frame: (named(frame.function), frame.file)
 
 
 def _grouped(standing: Iterable[Standing], key: Callable[[Frame], FrameKey]) -> list[Group]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from clusterstate.stacks import Frame, Samples
 from webapp.flame.asking import FUNCTIONS, AskedFlame
 from webapp.flame.drawing import LONGEST_NAME, place_of
-from webapp.flame.labels import Label, key_of_function, label_of, look_of, module_of, origin_of
+from webapp.flame.labels import Label, key_of_function, label_of, label_of_module, look_of
 from webapp.flame.links import Links, To
 from webapp.flame.searching import wanted
 from webapp.flame.tree import stacks_of
@@ -19,7 +19,6 @@ from webapp.formatting import shortened
 
 MOST_SHOWN = 200
 DEFAULT_SORT = "-own"
-UNKNOWN_MODULE = "not known"
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -28,7 +27,7 @@ Name = TypeVar("Name", bound=Hashable)
 class Counted:
     """A function, or a module."""
 
-    label: Label  # of a module: its name, and the file of one of its functions
+    label: Label
     own: int  # what ended there
     total: int  # what went through there
 
@@ -50,9 +49,9 @@ def modules(samples: Samples, thread: str = "") -> Tally:
     """Every package, or module where there is none."""
 
     def name(frame: Frame) -> str:
-        return module_of(frame.file) or UNKNOWN_MODULE
+        return label_of_module(frame).name
 
-    return _tally(samples, thread, name, lambda module, frame: Label(module, frame.file))
+    return _tally(samples, thread, name, lambda _, frame: label_of_module(frame))
 
 
 def _tally(samples: Samples, thread: str, name: Callable[[Frame], Name], label: Callable[[Name, Frame], Label]) -> Tally:
@@ -160,7 +159,7 @@ def _row(row: Counted, whole: int, unit: str, links: Links, *, is_functions: boo
     label = row.label
     return Row(
         name=shortened(label.name, LONGEST_NAME) or "(no name)",
-        place=place_of(label) if is_functions else origin_of(label.file),
+        place=place_of(label) if is_functions else label.file,
         look=look_of(label),
         own=short(row.own, unit),
         own_share=part(row.own, whole),

@@ -6,9 +6,20 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 
 from clusterstate.stacks import Frame, Samples, Stack, Thread
-from webapp.flame.labels import ROOT, Label, key_of_function, key_of_thread, label_of, label_of_process, label_of_thread, number_of
+from webapp.flame.labels import (
+    ROOT,
+    Label,
+    key_of_function,
+    key_of_thread,
+    label_of,
+    label_of_module,
+    label_of_process,
+    label_of_thread,
+    number_of,
+)
 
 MOST_NODES = 400_000
 """Of a tree. What goes deeper then is counted where it was left; some 100 bytes each."""
@@ -26,6 +37,11 @@ class Shape:
     by: str = ""  # BY_THREAD or BY_PROCESS: that is the level below the root
     inverted: bool = False  # innermost frames first: who called what took the time
     thread: str = ""  # the key of the only thread; empty: all
+    modules: bool = False  # functions of a module that call one another are one box
+
+    def label(self, frame: Frame) -> Label:
+        """What a frame stands as."""
+        return label_of_module(frame) if self.modules else label_of(frame, lines=self.lines)
 
 
 @dataclass(frozen=True)
@@ -129,13 +145,13 @@ class Growing:
     def number(self, label: Label) -> int:
         return self._labels.setdefault(label, len(self._labels))
 
-    def numbers(self, frames: Iterable[Frame], *, lines: bool) -> list[int]:
+    def numbers(self, frames: Iterable[Frame], shape: Shape) -> list[int]:
         """The labels of frames, by place."""
         found = []
         for frame in frames:
-            number = self.number(label_of(frame, lines=lines))
+            number = self.number(shape.label(frame))
             found.append(number)
-            if not lines and self._lines.setdefault(number, frame.line) != frame.line:
+            if not shape.lines and self._lines.setdefault(number, frame.line) != frame.line:
                 self._lines[number] = 0
         return found
 
@@ -172,11 +188,14 @@ def grow(samples: Samples, shape: Shape, most: int = MOST_NODES) -> Tree:
 
 def plant(growing: Growing, samples: Samples, shape: Shape, *, is_first: bool = False) -> None:
     """Adds a profile to a tree that grows."""
-    numbers = growing.numbers(samples.frames, lines=shape.lines)
+    numbers = growing.numbers(samples.frames, shape)
     roots = _roots(growing, samples.threads, shape)
     for stack in stacks_of(samples, shape.thread):
         frames = stack.frames[::-1] if shape.inverted else stack.frames
-        growing.add([*roots[stack.thread], *map(numbers.__getitem__, frames)], stack.count, is_first=is_first)
+        path: Iterable[int] = map(numbers.__getitem__, frames)
+        if shape.modules:
+            path = (number for number, _ in groupby(path))
+        growing.add([*roots[stack.thread], *path], stack.count, is_first=is_first)
 
 
 def stacks_of(samples: Samples, thread: str = "") -> Iterator[Stack]:
@@ -212,7 +231,7 @@ def sandwich(samples: Samples, function: str, shape: Shape, most: int = MOST_NOD
     """Of the function that a key names. A stack counts once: from the outermost place where the function stands in it."""
     chosen = {place for place, frame in enumerate(samples.frames) if key_of_function(label_of(frame, lines=False)) == function}
     up, down = Growing(most), Growing(most)
-    names_up, names_down = (tree.numbers(samples.frames, lines=shape.lines) for tree in (up, down))
+    names_up, names_down = (tree.numbers(samples.frames, shape) for tree in (up, down))
     for stack in stacks_of(samples, shape.thread):
         if chosen.isdisjoint(stack.frames):
             continue

@@ -77,12 +77,14 @@ def after(words: str, node: NodeFacts, target: TargetFacts) -> WhyNot:
     """Why py-spy failed, from what it said and what is known."""
     said = words.lower()
     detail = shortened(words)
-    if not target.is_alive or "no such process" in said or "failed to get process executable name" in said:
+    if not target.is_alive:
         return WhyNot(ENDED, "The process ended.")
     if "permission denied" in said or "operation not permitted" in said or "eperm" in said:
         if target.is_traced_by:
             return WhyNot(BUSY, f"Process {target.is_traced_by} traces it already: a debugger or another profiler.", "End that one first.")
         return _permission(node, target) or _unexplained(node, detail)
+    if "no such process" in said or "check that the process is running" in said:
+        return WhyNot(ENDED, "The process ended.")
     if "failed to find python version" in said or "failed to get python version" in said:
         if target.is_python:
             return WhyNot(UNSUPPORTED, detail, "py-spy does not know this build of Python: try a newer py-spy beside Raydeck on this node.")

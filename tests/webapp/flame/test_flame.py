@@ -102,7 +102,7 @@ def test_a_star_stands_for_anything_and_nothing_else_is_special() -> None:
 
     def counted(text: str) -> int:
         what = wanted(text)
-        return found_count(samples, what) if what else -1
+        return found_count(samples, what, Shape()) if what else -1
 
     assert counted("ste*torch") == 4
     assert counted("torch") == 6
@@ -165,13 +165,15 @@ def test_an_address_that_means_nothing_is_refused_with_what_is_allowed(given: di
 
 
 def test_an_address_is_read_as_it_was_written() -> None:
-    asked = AskedFlame("functions", "0" * 16, "a b", "thread", "1" * 16, True, True, True, "2" * 16, "-own", True)
+    asked = AskedFlame("functions", "0" * 16, "a b", "thread", "1" * 16, True, True, True, True, "2" * 16, "-own", True)
 
     assert parse({name: str(value) for name, value in asked.arguments().items() if value is not None}) == asked
     assert not any(AskedFlame().arguments().values())
 
 
-@pytest.mark.parametrize("given", [{}, {"view": "functions"}, {"view": "modules"}, {"by": "thread"}, {"q": "script"}, {"inverted": "1"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"view": "functions"}, {"view": "modules"}, {"by": "thread"}, {"q": "script"}, {"inverted": "1"}, {"modules": "1"}]
+)
 def test_hostile_names_are_text_wherever_they_stand(given: dict[str, str]) -> None:
     page = rendered("profiles/_viewer.html", viewer=view(hostile_profile(), parse(given), to))
 

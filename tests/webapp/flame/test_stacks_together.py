@@ -188,3 +188,9 @@ def test_threads_are_held_against_those_of_their_own_kind() -> None:
 
     assert [(len(group), group.is_majority) for group in found.groups] == [(3, False), (1, False), (2, True)]
     assert found.sentence == "All 3 in all_reduce (torch/distributed)"
+
+
+def test_native_code_without_symbols_is_equal_wherever_a_process_has_loaded_it() -> None:
+    found = census([member(str(place), (*LOOP, Frame(hex(0x7F00 + place), "libcuda.so.1"))) for place in range(3)])
+
+    assert [len(group) for group in found.groups] == [3]

@@ -7,11 +7,18 @@ from collections import Counter
 import pytest
 
 from clusterstate.stacks import Frame, Merging, Samples, Stack, Thread
-from tests.webapp.flame.profiles import MAIN, profile, random_profile
+from tests.webapp.flame.profiles import MAIN, profile, random_profile, to
+from webapp.flame.asking import AskedFlame
 from webapp.flame.labels import key_of_function, key_of_thread, label_of
 from webapp.flame.tree import BY_PROCESS, BY_THREAD, Shape, Tree, grow, sandwich
+from webapp.flame.viewing import view
 
-SHAPES = [Shape(lines, by, inverted) for lines in (False, True) for by in ("", BY_THREAD, BY_PROCESS) for inverted in (False, True)]
+SHAPES = [
+    Shape(lines, by, inverted, modules=modules)
+    for lines, modules in ((False, False), (True, False), (False, True))
+    for by in ("", BY_THREAD, BY_PROCESS)
+    for inverted in (False, True)
+]
 
 
 def paths(tree: Tree) -> dict[str, int]:
@@ -78,6 +85,15 @@ def test_lines_of_a_function_are_one_box_unless_they_are_asked_for() -> None:
     assert grow(samples, Shape(lines=True)).total == [8, 3, 5]
 
 
+def test_functions_of_a_module_that_call_one_another_are_one_box() -> None:
+    tree = grow(
+        profile("app.py:main;torch/nn.py:forward;torch/functional.py:linear 3", "app.py:main;torch/nn.py:forward;app.py:hook 2"),
+        Shape(modules=True),
+    )
+
+    assert paths(tree) == {"": 5, "app": 5, "app;torch": 5, "app;torch;app": 2}
+
+
 def test_callers_and_callees_of_a_function_each_count_its_stacks_once() -> None:
     samples = profile("main;walk;walk;read 3", "main;walk 4", "other;walk;read 2", "main;read 9")
 
@@ -123,3 +139,16 @@ def test_counts_beyond_what_a_machine_word_holds_are_added_up_right() -> None:
     samples = Samples("bytes", (Frame("f"),), (MAIN,), tuple(Stack(0, (0,), 1 << 53) for _ in range(2000)))
 
     assert grow(samples, Shape()).total == [2000 << 53] * 2
+
+
+def test_native_code_without_symbols_is_one_function_of_its_library() -> None:
+    tree = grow(profile("main;libc.so.6:0x7f01 1", "main;libc.so.6:0x7f02 2"), Shape())
+
+    assert paths(tree) == {"": 3, "main": 3, "main;(no symbol)": 3}
+
+
+def test_a_function_that_counted_nothing_has_no_callers_to_draw() -> None:
+    samples = Samples("samples", (Frame("run"),), (MAIN,), (Stack(0, (0,), 0),))
+
+    assert view(samples, AskedFlame(view="sandwich", function=key_of_function(label_of(Frame("run"), lines=False))), to).view == "sandwich"
+    assert view(samples, AskedFlame(), to).page.is_empty  # type: ignore[union-attr]
