@@ -35,7 +35,7 @@ from clusterstate.profile_answers import (
 from clusterstate.settings import Settings
 from clusterstate.stacks import Samples, unpack
 from tests.workers.stub_ray import NODE, SESSION, SLEEP, SPIN, StubRay, began, is_running, stub_ray
-from workers.probes import profile_places, profiling, stacks
+from workers.probes import many_recordings, profile_places, profiling, stacks
 from workers.probes.running import CannotAnswer, Running, set_running
 from workers.sources import cpu_recording, profile_notes, py_spy, py_spy_decode
 from workers.sources.py_spy import Spy
@@ -74,11 +74,11 @@ class Asking:
         answer = stacks.dump_stacks(NODE, pid, started_ms if started_ms is not None else began(pid), **given)
         return list(read(answer, StacksPart).processes)
 
-    def dump_many(self, pids: list[int], **asked: bool) -> list[ProcessStacks]:
+    def dump_many(self, pids: list[int], passes: int = 1, **asked: bool) -> list[ProcessStacks]:
         self.parts.clear()
-        nodes = (NODE,) * len(pids)
+        nodes = (0,) * len(pids)
         starts = tuple(began(pid) if is_running(pid) else 1 for pid in pids)
-        answer = stacks.dump_many_stacks(NODE, tuple(pids), starts, nodes, asked.get("native", False))
+        answer = stacks.dump_many_stacks(NODE, tuple(pids), starts, nodes, (NODE,), asked.get("native", False), passes)
         assert read(answer, StacksPart) == StacksPart()
         return [one for part in self.parts for one in msgspec.json.decode(part, type=StacksPart).processes]
 
@@ -92,6 +92,13 @@ class Asking:
         samples = unpack(packed) if packed else Samples()
         assert progress.samples == samples.total
         return progress, samples
+
+    def record_many(self, pids: list[int], seconds: int = 1) -> tuple[ProfileProgress, Samples]:
+        self.parts.clear()
+        starts = tuple(began(pid) if is_running(pid) else 1 for pid in pids)
+        answer = many_recordings.record_many_cpu(NODE, tuple(pids), starts, (0,) * len(pids), (NODE,), seconds, 50, False)
+        packed = b"".join(self.parts)
+        return read(answer, ProfileProgress), unpack(packed) if packed else Samples()
 
 
 @pytest.fixture
@@ -256,7 +263,7 @@ def test_too_many_or_unequal_lists_are_refused(asking: Asking) -> None:
     with pytest.raises(CannotAnswer):
         asking.dump_many([asking.ray.pid] * 2001)
     with pytest.raises(CannotAnswer):
-        stacks.dump_many_stacks(NODE, (1, 2), (1,), (NODE,), False)
+        stacks.dump_many_stacks(NODE, (1, 2), (1,), (0,), (NODE,), False, 1)
 
 
 def test_a_recording_counts_what_py_spy_counted(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,3 +499,36 @@ def test_who_has_not_the_rights_is_told_before_and_after_trying(ray: StubRay, ri
     before, after, failed, told = ran.stdout.strip().split("|")
     assert (before, after, failed) == (reason, reason, "True"), ran.stderr
     assert fix in told
+
+
+def test_many_processes_are_sampled_side_by_side_and_added_up(asking: Asking) -> None:
+    pids = [asking.start() for _ in range(3)]
+
+    progress, samples = asking.record_many([*pids, 1])
+
+    told = {one.pid: one for one in progress.processes}
+    assert set(told) == {*pids, 1}
+    assert told[1].why_not is not None
+    assert told[1].why_not.reason == NOT_LISTED
+    assert all(told[pid].samples > 10 for pid in pids)
+    assert samples.total == progress.samples == sum(one.samples for one in progress.processes)
+    assert {thread.pid for thread in samples.threads} == set(pids)
+
+
+def test_a_profile_of_many_that_is_stopped_keeps_what_there_is(asking: Asking) -> None:
+    pid = asking.start()
+    threading.Timer(1.0, lambda: setattr(asking, "stop", True)).start()
+
+    progress, samples = asking.record_many([pid], seconds=30)
+
+    assert progress.ended == cpu_recording.STOPPED
+    assert samples.total > 10
+
+
+def test_stacks_of_many_are_looked_at_several_times(asking: Asking) -> None:
+    pid = asking.start(SLEEP)
+
+    found = asking.dump_many([pid], passes=3)
+
+    assert [one.in_pass for one in found] == [1, 2, 3]
+    assert found[0].at < found[1].at < found[2].at

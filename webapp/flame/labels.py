@@ -14,6 +14,8 @@ from clusterstate.stacks import Frame, Thread
 ALL, PROCESS, THREAD, FRAME, MODULE = "all", "process", "thread", "frame", "module"
 RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
+END_FOLDERS = 3
+"""Parts of a path of a program's own that are shown."""
 UNKNOWN_MODULE = "not known"
 NO_SYMBOL = "(no symbol)"
 
@@ -100,6 +102,18 @@ def module_of(file: str) -> str:
         if len(parts) > 1:
             return _first(parts[-1])
     return _first(path.rsplit("/", 1)[-1] if path.startswith("/") or path[1:3] == ":/" else path)
+
+
+@lru_cache(maxsize=20_000)
+def short_file(file: str) -> str:
+    """As much of a path as tells which file it is: below the folder it was installed in, or its end."""
+    path = file.replace("\\", "/")
+    for folder in (_INSTALLED, _PYTHON_FOLDER):
+        parts = folder.split(path)
+        if len(parts) > 1 and parts[-1]:
+            return parts[-1]
+    parts = path.split("/")
+    return path if len(parts) <= END_FOLDERS + 1 else "…/" + "/".join(parts[-END_FOLDERS:])
 
 
 @lru_cache(maxsize=20_000)
