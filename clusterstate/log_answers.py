@@ -70,6 +70,20 @@ class LogPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Lines of a file where something was looked for, and the lines of it that match. Places are bytes of the file."""
+
+    parts: tuple[LogPart, ...]  # several where only lines that match are shown, with those around them
+    count: int = 0  # lines of the file that match
+    is_exact: bool = False  # false: there may be more, the file is too large to be looked through
+    number: int | None = None  # of the hit that one came to (of the first one where only those are shown) among all, from 1
+    current: int | None = None  # the line of the hit that one came to
+    previous: int | None = None  # the hit before it, or before what is shown; where only hits are shown: what stands before this byte
+    next: int | None = None
+    marks: tuple[tuple[int, int], ...] = ()  # (place, bytes) of what matches in these lines, in their order
+
+
+@dataclass(frozen=True, slots=True)
 class FileBytes:
     """Bytes of a file, from the one that was asked for on."""
 

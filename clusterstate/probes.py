@@ -72,6 +72,29 @@ class ReadLog:
 
 
 @dataclass(frozen=True)
+class FindInLog:
+    """Lines of a log file around one that matches, or only those that match; and how many of the whole file do."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.find_in_log"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+    pattern: str  # the text to find, or a regular expression of ripgrep's
+    is_regex: bool
+    any_case: bool
+    level: str | None  # in place of a pattern: lines of this level, error or warning
+    hit: int | None  # go to the line that matches at this byte or next after it, else to the last before; with no place at all to the last
+    at: int | None  # in place of `hit`: show the lines there, as ReadLog
+    backward: bool  # those before that byte
+    only: bool  # lines that match alone: from the place on, or those before it
+    context: int  # with lines before and after each, at most 5
+    max_lines: int  # at most 1,000
+
+
+@dataclass(frozen=True)
 class ReadBytes:
     """Bytes of a log file as they are."""
 
@@ -114,4 +137,4 @@ class SearchLogs:
     max_hits: int  # at most 10,000
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, ReadBytes, SearchLogs)
+PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, FindInLog, ReadBytes, SearchLogs)

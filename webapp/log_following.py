@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from clusterstate.log_follows import Followed, LogFollows, Told, TooMany
+from clusterstate.log_levels import level_of
 from clusterstate.node_questions import Unanswered
 from clusterstate.store.connection import StoreUnavailable
 from clusterstate.store.follows import BACK, ENDED, GONE, ROTATED, STARTED, TRUNCATED, WRITTEN
-from webapp.log_levels import level_of
 from webapp.log_lines import Line
 from webapp.log_reading import LogSource
 from webapp.log_text import spans

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from clusterstate.log_levels import level_of
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import ListLogs, ReadLog
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.test_every_page import HOSTILE, Elements
-from webapp.log_levels import level_of
 
 NODE = "0" * 55 + "7"
 FILE = "AbCdEfGhIjKlMnOp"

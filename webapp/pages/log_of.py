@@ -16,7 +16,8 @@ from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
 from webapp import log_scope
 from webapp.log_lines import window_of
-from webapp.pages.logs import FileLinks, LogFile, ask_node
+from webapp.pages.log_view import FileLinks, LogFile
+from webapp.pages.logs import ask_node
 from webapp.responses import page_response
 from webapp.scope import Scope, href
 from webapp.tabs import Tab

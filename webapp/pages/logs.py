@@ -1,4 +1,4 @@
-"""Logs: the files of a node's log folder, and what stands in one."""
+"""Logs: the files of a node's log folder."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.log_answers import Listing, LogPart, Unreadable, read_answer
+from clusterstate.log_answers import Listing, Unreadable, read_answer
 from clusterstate.log_names import GROUPS
 from clusterstate.node_questions import Unanswered
-from clusterstate.probes import ListLogs, ReadLog
+from clusterstate.probes import FindInLog, ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
 from webapp.log_hosts import host_asked, nodes_with_logs
-from webapp.log_lines import LogWindow, window_of
-from webapp.moments import moment_asked
 from webapp.parts import parts
-from webapp.preferences import preferences
 from webapp.responses import page_response
 from webapp.scope import Scope, href
 
@@ -28,14 +25,12 @@ T = TypeVar("T")
 
 ANSWERED_WITHIN_S = 6.0
 FILES_SHOWN = 100
-LINES_SHOWN = 400
 LABELS = {
     "driver": "Driver", "worker": "Worker", "serve": "Serve", "raylet": "Raylet", "gcs": "GCS",
     "autoscaler": "Autoscaler", "runtime-env": "Runtime env", "other": "Other",
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
 LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
-FILE_ARGUMENTS = frozenset({"at", "back", "raw", "time", "times", "wrap", "follow", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
 MOST_OFFSET = 1 << 62
@@ -50,21 +45,6 @@ class LogList:
     listing: Listing
     first: int  # number of the first file shown, from 0
     problem: str | None  # why there are no files
-
-
-@dataclass(frozen=True)
-class LogFile:
-    """All that logs/file.html may use."""
-
-    node: model.Node
-    file_id: str
-    window: LogWindow | None
-    problem: str | None
-    raw: bool
-    times: bool  # a column of them
-    wrap: bool
-    time: str  # that was asked for
-    follow: bool = False  # what is written is added while one looks on
 
 
 @dataclass(frozen=True)
@@ -123,72 +103,6 @@ class ListLinks:
         return self.asked.href(after) if after < self.page.listing.matching else None
 
 
-@dataclass(frozen=True)
-class FileLinks:
-    """Where one goes from a window."""
-
-    page: LogFile
-
-    def _at(self, at: int | None, *, back: bool = False, **other: bool) -> str:
-        chosen = {"raw": self.page.raw, "times": self.page.times, "wrap": self.page.wrap, "follow": False, **other}
-        values = {
-            "at": at,
-            "back": 1 if back else None,
-            "raw": 1 if chosen["raw"] else None,
-            "times": 1 if chosen["times"] else None,
-            "wrap": None if chosen["wrap"] else 0,
-            "follow": 1 if chosen["follow"] else None,
-        }
-        return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **values)
-
-    def line(self, offset: int) -> str:
-        return f"{self._at(offset)}#b{offset}"
-
-    @property
-    def start(self) -> str:
-        return self._at(0)
-
-    @property
-    def end(self) -> str:
-        return f"{self._at(None)}#end"
-
-    @property
-    def earlier(self) -> str:
-        return self._at(self.page.window.start if self.page.window else 0, back=True)
-
-    @property
-    def later(self) -> str:
-        return self._at(self.page.window.end if self.page.window else 0)
-
-    @property
-    def download(self) -> str:
-        return href("log_file", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None)
-
-    @property
-    def follow(self) -> str:
-        """The end of the file, followed; or not any more."""
-        return self._at(None, follow=not self.page.follow)
-
-    @property
-    def events(self) -> str:
-        """Where what is written from here on is told."""
-        window = self.page.window
-        assert window is not None  # noqa: S101 - for the type checker: the template asks only with one
-        begins = window.next_line
-        values = {"at": begins.offset, "inode": window.inode, "number": begins.number, "raw": 1 if self.page.raw else None}
-        return href("follow_log", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None, **values)
-
-    def switch(self, name: str) -> str:
-        """The same lines, with `raw`, `times` or `wrap` the other way."""
-        return self._at(self.page.window.start if self.page.window else None, **{name: not getattr(self.page, name)})
-
-    @property
-    def search(self) -> str:
-        """In this file alone."""
-        name = self.page.window.name if self.page.window else None
-        return href("log_search", node=self.page.node.node_id, file=name)
-
-
 def list_logs(scope: Scope) -> Response:
     """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
     asked = asked_files()
@@ -223,44 +137,9 @@ def list_logs(scope: Scope) -> Response:
     return page_response("logs/list.html", page=page, groups=GROUPS, labels=LABELS, asked=asked, links=links, short_name=short_name)
 
 
-def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
-    """Lines of a file: its end; from the line that holds byte ?at= on; with ?back=1 what stands before; from ?time= on.
-
-    ?raw=1 shows every byte, ?times=1 a column of times, ?wrap=0 long lines on one.
-    """
-    _check(FILE_ARGUMENTS)
-    node: model.Node | None = scope.reader.get(NODES, node_id)
-    if node is None:
-        raise NotFound(f"There is no node {node_id[:64]} in this session.")
-    at = number_asked("at", 0) if "at" in request.args else None
-    raw = request.args.get("raw") == "1"
-    asked_time = request.args.get("time", "")[:64]
-    at_ms = moment_asked("time", asked_time, parts().now(), preferences().time_zone)
-    wanted = ReadLog(node_id, file_id[:64], at, request.args.get("back") == "1" or at is None, LINES_SHOWN, at_ms)
-    told, problem = ask_node(scope, node, wanted, LogPart)
-    window = None
-    if told is not None:
-        try:
-            window = window_of(told, raw=raw)
-        except Unreadable as why:
-            problem = str(why)
-    page = LogFile(
-        node=node,
-        file_id=file_id,
-        window=window,
-        problem=problem,
-        raw=raw,
-        times=request.args.get("times") == "1",
-        wrap=request.args.get("wrap") != "0",
-        time=asked_time,
-        follow=request.args.get("follow") == "1" and window is not None and not (window.has_later or window.is_kept),
-    )
-    return page_response("logs/file.html", page=page, links=FileLinks(page))
-
-
 def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
     """What the URL asks of the files of a node. Raises BadQuery."""
-    _check(LIST_ARGUMENTS | also)
+    check_arguments(LIST_ARGUMENTS | also)
     args = request.args
     group, sort = args.get("group") or None, args.get("sort") or SORTS[0]
     if group is not None and group not in GROUPS:
@@ -281,7 +160,7 @@ def short_name(name: str) -> str:
     return LONG_ID.sub(lambda found: f"{found[0][:8]}…", name)
 
 
-def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
+def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog | FindInLog, kind: type[T]) -> tuple[T | None, str | None]:
     """What the node answers, or nothing and why."""
     try:
         value = parts().questions.ask(probe, scope.cluster, host_asked(scope, node), ANSWERED_WITHIN_S)
@@ -299,10 +178,19 @@ def _chosen(scope: Scope, nodes: list[model.Node], node_id: str | None) -> model
     return found
 
 
-def _check(known: frozenset[str]) -> None:
+def check_arguments(known: frozenset[str]) -> None:
+    """Raises BadQuery for one that is not known."""
     for name in request.args:
         if name not in known:
             raise BadQuery(f"{name[:32]!r} is not known here; known are {', '.join(sorted(known - {'theme'}))}.")
+
+
+def flag_asked(name: str) -> bool:
+    """Whether the URL says 1. Raises BadQuery."""
+    value = request.args.get(name, "0") or "0"
+    if value not in {"0", "1"}:
+        raise BadQuery(f"{name} is {value[:32]!r}; it must be 0 or 1.")
+    return value == "1"
 
 
 def number_asked(name: str, default: int) -> int:

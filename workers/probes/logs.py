@@ -19,7 +19,7 @@ from workers.sources import log_windows
 from workers.sources.beneath import NotThere, Refused
 from workers.sources.log_folders import log_folder
 from workers.sources.log_listing import Entry
-from workers.sources.log_places import LogPlace, kept_logs_at, log_folder_at
+from workers.sources.log_places import LogPlace, OpenFile, kept_logs_at, log_folder_at
 
 MOST_LISTED = 500
 MOST_BYTES = 2 << 20
@@ -94,8 +94,12 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
                 window = log_windows.backward(file, at, max_lines)
             else:
                 window = log_windows.forward(file, at, max_lines)
-            lines_before = _sum(opened.lines_before, log_windows.count_lines(file, window.start, COUNTED_WITHIN_S))
-            content = b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)
+            return part_of(opened, name, place.is_kept, window, log_windows.count_lines(file, window.start, COUNTED_WITHIN_S))
+
+
+def part_of(opened: OpenFile, name: str, is_kept: bool, window: log_windows.Window, lines_before: int | None) -> dict[str, Any]:
+    """A window as answers tell it (clusterstate.log_answers.LogPart); `lines_before` are newlines between what is there and the window."""
+    first, year = opened.first, time.localtime(opened.modified_ns / 1e9).tm_year
     return {
         "name": name,
         "size": window.size + first,
@@ -104,10 +108,10 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "start": window.start + first,
         "end": window.end + first,
         "first": first,
-        "is_kept": place.is_kept,
-        "lines_before": lines_before,
+        "is_kept": is_kept,
+        "lines_before": _sum(opened.lines_before, lines_before),
         "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
-        "content": b64encode(content).decode(),
+        "content": b64encode(b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)).decode(),
         "times": [time_of(piece.text, year) if piece.starts else None for piece in window.pieces],
         "at": time.time(),
     }

@@ -21,6 +21,14 @@ NAMED = re.compile(
 TRACEBACK = re.compile(rb"^(?:\([^)]{0,80}\) )?(?:Traceback \(most recent call last\):|[\w.]{1,80}(?:Error|Exception)\b(?::|$))")
 COLOURS = re.compile(rb"\x1b\[[0-9;]{0,32}m")
 
+_BEGINS = r"^(?:\x1b\[[0-9;]*m)*"
+_RAY_BEGINS = _BEGINS + r"\[[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}[,.][0-9]+ "
+CANDIDATES = {
+    "error": r"(?-u)FATAL|CRITICAL|SEVERE|ERR|Traceback|Error|Exception|" + f"{_RAY_BEGINS}[FE] |{_BEGINS}[FE][0-9]{{4}} ",
+    "warning": r"(?-u)WARN|" + f"{_RAY_BEGINS}W |{_BEGINS}W[0-9]{{4}} ",
+}
+"""Of each grave level: an expression of ripgrep's that every line of it matches, and others may too."""
+
 
 def level_of(line: bytes) -> str | None:
     """error, warning, info or debug; None where the line says nothing of it."""
