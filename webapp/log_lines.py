@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clusterstate.log_answers import Finding, LogPart, Unreadable
 from clusterstate.log_levels import level_of
+from webapp.log_json import Structured, structured
 from webapp.log_text import Span, spans
 
 
@@ -20,6 +21,7 @@ class Line:
     level: str | None
     is_continued: bool  # it goes on in the next piece
     at_ms: int | None = None  # when it says it was written
+    told: Structured | None = None  # what it says, where it is a JSON object; the spans are it as it stands
     is_here: bool = False  # one came to it
     is_beside: bool = False  # it stands beside lines that match, where only those are shown
     is_apart: bool = False  # it does not follow the one before it
@@ -97,8 +99,7 @@ def found_window(finding: Finding, *, raw: bool, only: bool, level: str | None) 
             is_one = bool(found) or (level is not None and line.level == level)
             lines.append(
                 replace(
-                    line,
-                    spans=spans(text, raw=raw, found=found),
+                    drawn(line, text, raw=raw, found=found),
                     is_here=line.offset == finding.current,
                     is_beside=only and not is_one,
                     is_apart=number > 0 and at == 0,
@@ -107,6 +108,12 @@ def found_window(finding: Finding, *, raw: bool, only: bool, level: str | None) 
     if not finding.parts:
         raise Unreadable("The answer has no lines.")
     return _window(finding.parts[-1], finding.parts[0].start, finding.parts[-1].end, lines)
+
+
+def drawn(line: Line, text: bytes, *, raw: bool, found: Sequence[tuple[int, int]] = ()) -> Line:
+    """A line with its text. What was found in a JSON object is shown where it stands."""
+    told = None if raw or found or line.is_continued else structured(text)
+    return replace(line, spans=spans(text, raw=raw, found=found), told=told)
 
 
 def _window(part: LogPart, start: int, end: int, lines: list[Line]) -> LogWindow:
@@ -134,7 +141,7 @@ def _next_line(part: LogPart) -> NextLine:
 
 def _lines(part: LogPart, raw: bool, since: int, until: int) -> Iterator[Line]:
     for line, text in _texts(part, since, until):
-        yield replace(line, spans=spans(text, raw=raw))
+        yield drawn(line, text, raw=raw)
 
 
 def _texts(part: LogPart, since: int, until: int) -> Iterator[tuple[Line, bytes]]:

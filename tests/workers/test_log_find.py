@@ -122,6 +122,8 @@ def test_lines_of_a_level_are_as_the_page_colours_them(folder: Path) -> None:
         "ValueError: no",
         "E1122 09:00:00.123 12 a.cc:1] x",
         "\x1b[33mWARNING\x1b[0m slow",
+        '{"asctime": "x", "levelname": "ERROR", "message": "all is WARNING"}',
+        '{"time": 1, "level": "warn", "msg": "ERROR in what it says"}',
         "no errors",
     ]
     (folder / NAME).write_text("\n".join(lines) + "\n")
