@@ -41,6 +41,8 @@ class Listing:
     files: tuple[ListedFile, ...] = ()
     matching: int = 0
     groups: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)  # files of each worker, of those that match but for the group
+    workers_are_whole: bool = True  # false: there are more workers than are told
     empty: int = 0  # files without a byte that match the name
     total: int = 0
     is_whole: bool = True  # false: there are more files than are looked at

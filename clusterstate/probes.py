@@ -40,7 +40,7 @@ class ListLogs:
     answered_by: ClassVar[str] = "workers.probes.logs.list_logs"
     time_limit_s: ClassVar[int] = 5
     queue: ClassVar[str] = "quick"
-    max_answer_bytes: ClassVar[int] = 512 * 1024
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
 
     node_id: str
     group: str | None = None  # one of the groups of clusterstate.log_names; None: all

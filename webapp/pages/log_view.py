@@ -11,11 +11,10 @@ from clusterstate import model
 from clusterstate.log_answers import Finding, LogPart, Unreadable
 from clusterstate.log_levels import CANDIDATES
 from clusterstate.probes import FindInLog, ReadLog
-from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import NODES
+from clusterstate.query import BadQuery
 from webapp.log_lines import LogWindow, found_window, window_of
 from webapp.moments import moment_asked
-from webapp.pages.logs import ask_node, check_arguments, flag_asked, number_asked
+from webapp.pages.logs import ask_node, check_arguments, flag_asked, known_node, number_asked
 from webapp.parts import parts
 from webapp.preferences import preferences
 from webapp.responses import page_response
@@ -231,12 +230,9 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
 
 def _file(scope: Scope, node_id: str, file_id: str) -> LogFile:
     check_arguments(ARGUMENTS)
-    node: model.Node | None = scope.reader.get(NODES, node_id)
-    if node is None:
-        raise NotFound(f"There is no node {node_id[:64]} in this session.")
     find, place = _asked_find(), _asked_place()
     page = LogFile(
-        node=node,
+        node=known_node(scope, node_id),
         file_id=file_id,
         window=None,
         problem=None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.log_answers import Listing, Unreadable, read_answer
+from clusterstate.log_answers import ListedFile, Listing, Unreadable, read_answer
 from clusterstate.log_names import GROUPS
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import FindInLog, ListLogs, ReadLog
@@ -17,6 +18,7 @@ from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
 from webapp.log_hosts import host_asked, nodes_with_logs
+from webapp.log_owners import Owner, Owners
 from webapp.parts import parts
 from webapp.responses import page_response
 from webapp.scope import Scope, href
@@ -25,12 +27,13 @@ T = TypeVar("T")
 
 ANSWERED_WITHIN_S = 6.0
 FILES_SHOWN = 100
+CLASSES_SHOWN = 20
 LABELS = {
     "driver": "Driver", "worker": "Worker", "serve": "Serve", "raylet": "Raylet", "gcs": "GCS",
     "autoscaler": "Autoscaler", "runtime-env": "Runtime env", "other": "Other",
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
-LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
+LIST_ARGUMENTS = frozenset({"node", "group", "class_name", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
 MOST_OFFSET = 1 << 62
@@ -45,6 +48,17 @@ class LogList:
     listing: Listing
     first: int  # number of the first file shown, from 0
     problem: str | None  # why there are no files
+    owners: Owners | None = None
+
+    @property
+    def rows(self) -> list[tuple[ListedFile, Owner | None]]:
+        """Files, each with whose it is."""
+        return [(file, self.owners.of(file) if self.owners else None) for file in self.listing.files]
+
+    @cached_property
+    def classes(self) -> list[tuple[str, int]]:
+        """Files of each class of actors, the most first."""
+        return list(self.owners.counted(self.listing).items()) if self.owners else []
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class AskedFiles:
     job: str = ""
     actor: str = ""
     worker: str = ""
+    class_name: str = ""  # of actors: the files of the workers they run in, or ran
 
     def href(self, first: int = 0, **other: Any) -> str:
         """The same list with something else."""
@@ -75,7 +90,10 @@ class ListLinks:
     page: LogList
 
     def group(self, group: str | None) -> str:
-        return self.asked.href(group=group)
+        return self.asked.href(group=group, class_name="")
+
+    def of_class(self, name: str) -> str:
+        return self.asked.href(group=None, class_name=name)
 
     def sort(self, key: str) -> str:
         """By that column; the other way round if it is already."""
@@ -108,7 +126,7 @@ def list_logs(scope: Scope) -> Response:
     asked = asked_files()
     first = number_asked("from", 0)
     nodes = nodes_with_logs(scope)
-    node = _chosen(scope, nodes, asked.node)
+    node = known_node(scope, asked.node) if asked.node else next(iter(nodes), None)
     told: Listing | None = None
     problem = None
     if node is None:
@@ -118,7 +136,7 @@ def list_logs(scope: Scope) -> Response:
             node.node_id,
             asked.group,
             asked.name,
-            *asked_scope(scope, asked).ids,
+            *asked_scope(scope, asked, node).ids,
             with_empty=asked.empty,
             sort=asked.sort,
             offset=first,
@@ -131,10 +149,12 @@ def list_logs(scope: Scope) -> Response:
         listing=told or Listing(),
         first=first,
         problem=problem,
+        owners=Owners(scope, node) if node else None,
     )
     asked = replace(asked, node=node.node_id if node else None)
     links = ListLinks(asked, page)
-    return page_response("logs/list.html", page=page, groups=GROUPS, labels=LABELS, asked=asked, links=links, short_name=short_name)
+    words: dict[str, Any] = {"groups": GROUPS, "labels": LABELS, "short_name": short_name, "classes_shown": CLASSES_SHOWN}
+    return page_response("logs/list.html", page=page, asked=asked, links=links, **words)
 
 
 def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
@@ -146,12 +166,15 @@ def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
         raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
     if sort not in SORTS:
         raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
-    whose = {name: args.get(name, "").strip()[:MOST_NAME] for name in ("job", "actor", "worker")}
+    whose = {name: args.get(name, "").strip()[:MOST_NAME] for name in ("job", "actor", "worker", "class_name")}
     return AskedFiles(args.get("node") or None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, **whose)
 
 
-def asked_scope(scope: Scope, asked: AskedFiles) -> log_scope.LogScope:
-    """Whose files are asked for. Raises NotFound."""
+def asked_scope(scope: Scope, asked: AskedFiles, node: model.Node) -> log_scope.LogScope:
+    """Whose files of a node are asked for. Raises NotFound."""
+    if asked.class_name:
+        workers = Owners(scope, node).of_class(asked.class_name)
+        return log_scope.LogScope(worker_ids=workers) if workers else log_scope.NOBODY
     return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
@@ -169,9 +192,8 @@ def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog | FindInL
         return None, str(why)
 
 
-def _chosen(scope: Scope, nodes: list[model.Node], node_id: str | None) -> model.Node | None:
-    if not node_id:
-        return nodes[0] if nodes else None
+def known_node(scope: Scope, node_id: str) -> model.Node:
+    """Raises NotFound."""
     found: model.Node | None = scope.reader.get(NODES, node_id)
     if found is None:
         raise NotFound(f"There is no node {node_id[:64]} in this session.")

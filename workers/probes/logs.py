@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from clusterstate.log_names import Named
+from clusterstate.log_names import WORKER, Named
 from clusterstate.log_times import time_of
 from clusterstate.store import kept_logs
 from workers.probes.log_choice import Choice
@@ -22,6 +22,8 @@ from workers.sources.log_listing import Entry
 from workers.sources.log_places import LogPlace, OpenFile, kept_logs_at, log_folder_at
 
 MOST_LISTED = 500
+MOST_WORKERS = 5_000
+"""Told with how many files each has: 62 bytes for each."""
 MOST_BYTES = 2 << 20
 COUNTED_WITHIN_S = 0.08
 """For the number of the first line; it is unknown where counting would take longer."""
@@ -56,6 +58,7 @@ def list_logs(
     if not with_empty:
         found = [(entry, told) for entry, told in found if entry.size]
     groups = Counter(told.group for _, told in found)
+    workers = Counter(told.worker_id for _, told in found if told.group == WORKER and told.worker_id)
     matching = [(entry, told) for entry, told in found if group is None or told.group == group]
     matching.sort(key=lambda pair: pair[0].name)
     matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
@@ -66,6 +69,8 @@ def list_logs(
         ],
         "matching": len(matching),
         "groups": dict(groups),
+        "workers": dict(workers.most_common(MOST_WORKERS)),
+        "workers_are_whole": len(workers) <= MOST_WORKERS,
         "empty": empty,
         "total": len(listing.entries),
         "is_whole": listing.is_whole,
