@@ -65,6 +65,22 @@ def test_an_actor_shows_all_its_lives(vera: Person, folder: Path) -> None:
     assert "stdout of pid 66" in page
 
 
+def test_a_replica_of_serve_brings_the_file_that_serve_writes_for_it(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    (folder / "serve").mkdir()
+    (folder / "serve" / "replica_app_Model_x1.log").write_text("GET / 200\n")
+    (folder / "serve" / "replica_app_Model_x2.log").write_text("of another one\n")
+    replica, name = "0" * 31 + "8", "SERVE_REPLICA::app#Model#x1"
+    cluster.with_actor(actor_id=ACTOR, state="ALIVE", worker_id=BEFORE, node_id=NODE)
+    cluster.with_actor(actor_id=replica, name=name, ray_namespace="serve", state="ALIVE", worker_id=WORKER, node_id=NODE)
+    cluster.project()
+    for whose in (f"actor={replica}", f"worker={WORKER}"):
+        page = vera.page(f"/c/demo/logs/of?{whose}").text
+        assert re.findall(r">(stdout|stderr|system|Serve)\b[^<]*</a>", page) == ["stdout", "stderr", "system", "Serve"]
+        link = re.search(r'href="([^"]+)"[^>]*>Serve<', page)
+        assert link is not None
+        assert "GET / 200" in text(vera.page(link[1].replace("&amp;", "&")).text)
+
+
 def test_a_task_shows_its_own_lines_alone(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
     (folder / f"worker-{WORKER}-01000000-77.out").write_text("before\nmine\nmine too\nafter\n")
     files = cluster.with_text(json.dumps([f"/tmp/ray/session/logs/worker-{WORKER}-01000000-77.out", None]))
