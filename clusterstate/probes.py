@@ -52,6 +52,7 @@ class ListLogs:
     sort: str = "-modified"  # modified, size or name; with a minus: greatest first
     offset: int = 0
     limit: int = 100  # at most 500
+    with_workers: bool = False  # tell how many files each worker has
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from clusterstate.log_answers import Finding, LogPart, Unreadable
 from clusterstate.log_levels import CANDIDATES
 from clusterstate.probes import FindInLog, ReadLog
 from clusterstate.query import BadQuery
-from webapp.log_lines import LogWindow, found_window, window_of
+from clusterstate.resources import NODES
+from webapp.log_lines import Line, LogWindow, found_window, window_of
 from webapp.moments import moment_asked
 from webapp.pages.logs import ask_node, check_arguments, flag_asked, known_node, number_asked
 from webapp.parts import parts
 from webapp.preferences import preferences
-from webapp.responses import page_response
+from webapp.responses import freshness_answer, json_response, page_response
 from webapp.scope import Scope, href
 
 LINES_SHOWN = 400
@@ -84,6 +85,7 @@ class FileLinks:
     """Where one goes from a window."""
 
     page: LogFile
+    endpoint: str = "log"  # or log_data: the same places as JSON
 
     def _to(
         self, at: int | None = None, *, back: bool = False, hit: int | None = None, find: AskedFind | None = None, **other: bool
@@ -100,7 +102,7 @@ class FileLinks:
             "follow": 1 if chosen["follow"] else None,
         }
         flags = {name: 1 if value is True else value for name, value in values.items()}
-        return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **flags)
+        return href(self.endpoint, node_id=self.page.node.node_id, file_id=self.page.file_id, **flags)
 
     def line(self, offset: int) -> str:
         """A line with what stands around it."""
@@ -141,6 +143,14 @@ class FileLinks:
         if self.page.find.only and self.page.found:
             return self._to(at=self.page.found.next)
         return self._to(at=self.page.window.end if self.page.window else 0)
+
+    @property
+    def data(self) -> str:
+        """These lines as JSON."""
+        place = self.page.place
+        if self.page.find.is_asked or self.page.window is None:
+            return replace(self, endpoint="log_data")._to(place.at, back=place.back, hit=place.hit)
+        return replace(self, endpoint="log_data")._to(self.page.window.start)
 
     @property
     def download(self) -> str:
@@ -226,6 +236,41 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
     """
     page = _file(scope, node_id, file_id)
     return page_response("logs/file.html", page=page, links=FileLinks(page), contexts=CONTEXTS)
+
+
+def show_log_data(scope: Scope, node_id: str, file_id: str) -> Response:
+    """The same lines as JSON: `total` are bytes of the file, `matching` lines; `next` and `previous` are addresses."""
+    page = _file(scope, node_id, file_id)
+    window, found, links = page.window, page.found, FileLinks(page, "log_data")
+    about = freshness_answer(scope.state(NODES.name, now=parts().now()).freshness)
+    return json_response(
+        {
+            "rows": [_as_row(line) for line in window.lines] if window else [],
+            "total": window.size if window else None,
+            "matching": found.count if found else None,
+            "next": links.later if links.has_later else None,
+            **about,
+            "partial": [{"node": page.node.node_id, "reason": page.problem, "since": None}] if page.problem else [],
+            "source": "kept logs" if window and window.is_kept else "logs",
+            "exact": page.problem is None and (found is None or found.is_exact),
+            "previous": links.earlier if links.has_earlier else None,
+            "node_id": page.node.node_id,
+            **{name: getattr(window, name, None) for name in ("name", "modified_ms", "start", "end", "first")},
+            "hit": {"number": found.number, "current": found.current, "previous": found.previous, "next": found.next} if found else None,
+        }
+    )
+
+
+def _as_row(line: Line) -> dict[str, Any]:
+    return {
+        "line": line.number,
+        "offset": line.offset,
+        "time_ms": line.at_ms,
+        "level": line.level,
+        "text": "".join(span.text for span in line.spans),
+        "is_hit": any(span.is_found for span in line.spans),
+        "is_cut": line.is_continued,
+    }
 
 
 def _file(scope: Scope, node_id: str, file_id: str) -> LogFile:

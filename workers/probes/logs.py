@@ -45,6 +45,7 @@ def list_logs(
     sort: str,
     offset: int,
     limit: int,
+    with_workers: bool = False,
 ) -> dict[str, Any]:
     """A page of a node's log files, with how many there are of each group; the counts are of all that match but for the group."""
     key = SORTS.get(sort.removeprefix("-"))
@@ -58,7 +59,7 @@ def list_logs(
     if not with_empty:
         found = [(entry, told) for entry, told in found if entry.size]
     groups = Counter(told.group for _, told in found)
-    workers = Counter(told.worker_id for _, told in found if told.group == WORKER and told.worker_id)
+    workers = Counter(told.worker_id for _, told in found if with_workers and told.group == WORKER and told.worker_id)
     matching = [(entry, told) for entry, told in found if group is None or told.group == group]
     matching.sort(key=lambda pair: pair[0].name)
     matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
