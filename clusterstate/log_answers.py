@@ -86,6 +86,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelCounts:
+    """Lines of a file by how grave they are."""
+
+    name: str
+    counts: dict[str, int]  # error, warning
+    is_exact: bool  # false: the file is too large to be looked through
+
+
+@dataclass(frozen=True, slots=True)
 class FileBytes:
     """Bytes of a file, from the one that was asked for on."""
 

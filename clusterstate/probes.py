@@ -96,6 +96,19 @@ class FindInLog:
 
 
 @dataclass(frozen=True)
+class CountLevels:
+    """How many lines of a log file are errors and warnings."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.count_levels"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+
+
+@dataclass(frozen=True)
 class ReadBytes:
     """Bytes of a log file as they are."""
 
@@ -138,4 +151,4 @@ class SearchLogs:
     max_hits: int  # at most 10,000
 
 
-PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, FindInLog, ReadBytes, SearchLogs)
+PROBES: tuple[type[Any], ...] = (CheckNode, ListLogs, ReadLog, FindInLog, CountLevels, ReadBytes, SearchLogs)

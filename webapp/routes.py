@@ -121,6 +121,7 @@ ROUTES: tuple[Route, ...] = (
     Route("log_archive", "/logs/archive.tar.gz", log_files.download_archive, VIEWER, scoped=True),
     Route("log_file", "/logs/<node_id>/<file_id>/file", log_files.download_log, VIEWER, scoped=True),
     Route("follow_log", "/logs/<node_id>/<file_id>/follow", log_follow.follow_log, VIEWER, scoped=True),
+    Route("log_levels", "/logs/<node_id>/<file_id>/levels", log_view.show_levels, VIEWER, scoped=True),
     Route("log_data", "/logs/<node_id>/<file_id>.json", log_view.show_log_data, VIEWER, scoped=True),
     Route("log", "/logs/<node_id>/<file_id>", log_view.show_log, VIEWER, scoped=True),
     Route("status", "/status", status.show_status, VIEWER, scoped=True),

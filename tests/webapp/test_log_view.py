@@ -12,6 +12,8 @@ from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.nodes_here import answer_here
 from tests.webapp.test_every_page import HOSTILE, Elements
+from webapp.pages import log_view
+from workers.sources import log_finding
 from workers.sources.log_listing import file_id
 
 NODE = "0" * 55 + "7"
@@ -99,11 +101,22 @@ def test_a_line_that_matches_leads_to_its_place_in_the_file(vera: Person, folder
 def test_errors_of_the_whole_file_are_a_link_away(vera: Person, folder: Path) -> None:
     (folder / NAME).write_text("ERROR one\n" + "fine\n" * 2000 + "Traceback (most recent call last):\n" + "fine\n" * 2000)
     page = vera.page(PAGE).text
-    there = vera.page(link(page, "Errors in the file")).text
+    counts = vera.page(link(page, "count them")).text
+    assert "2 errors no warnings in the file" in text(counts)
+    assert re.search(r'id="levels"[^>]*hx-get="[^"]+/levels"', page), "counted at once where there are scripts"
+    there = vera.page(link(counts, "<b>2</b> errors")).text
     assert "2 of 2 errors" in text(there)
     assert "Traceback (most recent call last):" in shown(there)
     assert "1 of 2 errors" in text(vera.page(link(there, "Previous")).text)
     assert "No line is a warning" in text(vera.page(f"{PAGE}?level=warning").text)
+
+
+def test_of_a_file_too_large_errors_are_counted_when_that_is_asked(vera: Person, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_view, "MOST_COUNTED_BYTES", 10)
+    monkeypatch.setattr(log_finding, "COUNTED_WITHIN_S", 0.0)
+    page = vera.page(PAGE).text
+    assert "/levels" not in page.partition('id="levels"')[2].partition(">")[0]
+    assert "so far no errors" in text(vera.page(link(page, "count them")).text)
 
 
 def test_switches_keep_what_is_found_and_leaving_keeps_the_place(vera: Person, folder: Path) -> None:

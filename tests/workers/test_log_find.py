@@ -132,6 +132,8 @@ def test_lines_of_a_level_are_as_the_page_colours_them(folder: Path) -> None:
         wanted = [line for line in lines if level_of(line.encode()) == level]
         assert re.sub(r"^\|", "", "\n".join(texts(found)), flags=re.MULTILINE).splitlines() == wanted
         assert found.count == len(wanted)
+        counts = log_find.count_levels(NODE, file_id(NAME))
+        assert (counts["counts"][level], counts["is_exact"]) == (len(wanted), True)
 
 
 def test_in_a_file_too_large_to_be_looked_through_the_hits_near_the_place_are_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.log_answers import Finding, LogPart, Unreadable
+from clusterstate.log_answers import Finding, LevelCounts, LogPart, Unreadable
 from clusterstate.log_levels import CANDIDATES
-from clusterstate.probes import FindInLog, ReadLog
+from clusterstate.probes import CountLevels, FindInLog, ReadLog
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from webapp.log_lines import Line, LogWindow, found_window, window_of
@@ -27,6 +27,8 @@ ARGUMENTS = frozenset(
 )  # fmt: skip
 MOST_PATTERN = 1_000
 CONTEXTS = (0, 1, 2, 5)
+MOST_COUNTED_BYTES = 64 << 20
+"""Errors of larger files are counted when somebody asks for that."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,11 @@ class FileLinks:
             return self._to(at=here if here and self.page.place.hit is not None else None, find=find)
         return f"{self._to(hit=self.page.window.start if self.page.window else None, find=find)}#hit"
 
+    @property
+    def levels(self) -> str:
+        """Where the errors and warnings of the whole file are counted."""
+        return href("log_levels", node_id=self.page.node.node_id, file_id=self.page.file_id)
+
     def level(self, level: str) -> str:
         """The last line of this level."""
         return f"{self._to(find=AskedFind(level=level))}#hit"
@@ -235,7 +242,17 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
     with ?only=1 (&context=) those that match alone. ?raw=1 shows every byte, ?times=1 a column of times, ?wrap=0 long lines on one.
     """
     page = _file(scope, node_id, file_id)
-    return page_response("logs/file.html", page=page, links=FileLinks(page), contexts=CONTEXTS)
+    counted = page.window is not None and 0 < page.window.size <= MOST_COUNTED_BYTES
+    return page_response("logs/file.html", page=page, links=FileLinks(page), contexts=CONTEXTS, counted=counted)
+
+
+def show_levels(scope: Scope, node_id: str, file_id: str) -> Response:
+    """How many lines of a file are errors and warnings, each a link to the last one."""
+    check_arguments(frozenset({"theme"}))
+    node = known_node(scope, node_id)
+    counts, problem = ask_node(scope, node, CountLevels(node_id, file_id[:64]), LevelCounts)
+    page = LogFile(node, file_id, None, problem, raw=False, times=False, wrap=True, time="")
+    return page_response("logs/levels.html", "logs/_levels.html", page=page, counts=counts, links=FileLinks(page))
 
 
 def show_log_data(scope: Scope, node_id: str, file_id: str) -> Response:

@@ -12,7 +12,7 @@ from clusterstate import model
 from clusterstate.log_answers import ListedFile, Listing, Unreadable, read_answer
 from clusterstate.log_names import GROUPS
 from clusterstate.node_questions import Unanswered
-from clusterstate.probes import FindInLog, ListLogs, ReadLog
+from clusterstate.probes import CountLevels, FindInLog, ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
@@ -249,7 +249,9 @@ def short_name(name: str) -> str:
     return LONG_ID.sub(lambda found: f"{found[0][:8]}…", name)
 
 
-def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog | FindInLog, kind: type[T]) -> tuple[T | None, str | None]:
+def ask_node(
+    scope: Scope, node: model.Node, probe: ListLogs | ReadLog | FindInLog | CountLevels, kind: type[T]
+) -> tuple[T | None, str | None]:
     """What the node answers, or nothing and why."""
     try:
         value = parts().questions.ask(probe, scope.cluster, host_asked(scope, node), ANSWERED_WITHIN_S)

