@@ -9,7 +9,7 @@ from functools import cached_property
 
 from clusterstate import model
 from clusterstate.log_answers import ListedFile, Listing
-from clusterstate.log_names import AUTOSCALER, DRIVER, GCS, OTHER, RAYLET, RUNTIME_ENV, SERVE, WORKER, serve_file
+from clusterstate.log_names import AUTOSCALER, DRIVER, GCS, SERVE, WORKER, serve_file
 from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
 from webapp.log_hosts import is_gone, own_host
@@ -86,9 +86,7 @@ class Owners:
             return self._of_serve(file)
         if file.job_id:
             return self._of_job(file.job_id)
-        if file.group in {RAYLET, GCS, AUTOSCALER, RUNTIME_ENV, OTHER}:
-            return self._of_node(file)
-        return None
+        return self._of_node(file)
 
     def _of_worker(self, worker_id: str, pid: int | None, job_id: str | None) -> Owner:
         worker: model.Worker | None = self._reader.get(WORKERS, worker_id)
@@ -142,11 +140,13 @@ class Owners:
             return None
         return Owner(_name(actor), href("actor", actor_id=actor.actor_id), DEAD if actor.state == DEAD else ALIVE)
 
-    def _of_node(self, file: ListedFile) -> Owner | None:
-        if len(self.beside) > 1 and file.group in {RAYLET, OTHER, RUNTIME_ENV}:
-            return None  # of which of the nodes of this host, its name does not tell
-        state = DEAD if is_gone(self.scope, self.node) else ALIVE
-        return Owner("head node" if self.node.is_head_node else "node", href("node", node_id=self.node.node_id), state)
+    def _of_node(self, file: ListedFile) -> Owner:
+        nodes = [self.node] if file.group in {GCS, AUTOSCALER} else self.beside
+        states = {DEAD if is_gone(self.scope, node) else ALIVE for node in nodes}
+        address = href("node", node_id=self.node.node_id)
+        if len(nodes) > 1:  # of which of them its name does not tell
+            return Owner(f"one of {len(nodes)} nodes here", address, states.pop() if len(states) == 1 else None)
+        return Owner("head node" if self.node.is_head_node else "node", address, states.pop())
 
 
 def _name(actor: model.Actor) -> str:
