@@ -46,7 +46,7 @@ class ListLogs:
     answered_by: ClassVar[str] = "workers.probes.logs.list_logs"
     time_limit_s: ClassVar[int] = 5
     queue: ClassVar[str] = "quick"
-    max_answer_bytes: ClassVar[int] = 512 * 1024
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
 
     node_id: str
     group: str | None = None  # one of the groups of clusterstate.log_names; None: all
@@ -58,6 +58,7 @@ class ListLogs:
     sort: str = "-modified"  # modified, size or name; with a minus: greatest first
     offset: int = 0
     limit: int = 100  # at most 500
+    with_workers: bool = False  # tell how many files each worker has
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,42 @@ class ReadLog:
     backward: bool  # what stands before that byte, instead of what follows
     max_lines: int  # at most 1,000
     at_ms: int | None = None  # in place of `at`: the first line that says it was written then or later
+
+
+@dataclass(frozen=True)
+class FindInLog:
+    """Lines of a log file around one that matches, or only those that match; and how many of the whole file do."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.find_in_log"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+    pattern: str  # the text to find, or a regular expression of ripgrep's
+    is_regex: bool
+    any_case: bool
+    level: str | None  # in place of a pattern: lines of this level, error or warning
+    hit: int | None  # go to the line that matches at this byte or next after it, else to the last before; with no place at all to the last
+    at: int | None  # in place of `hit`: show the lines there, as ReadLog
+    backward: bool  # those before that byte
+    only: bool  # lines that match alone: from the place on, or those before it
+    context: int  # with lines before and after each, at most 5
+    max_lines: int  # at most 1,000
+
+
+@dataclass(frozen=True)
+class CountLevels:
+    """How many lines of a log file are errors and warnings."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.count_levels"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
 
 
 @dataclass(frozen=True)
@@ -238,6 +275,8 @@ PROBES: tuple[type[Any], ...] = (
     CheckNode,
     ListLogs,
     ReadLog,
+    FindInLog,
+    CountLevels,
     ReadBytes,
     SearchLogs,
     CheckProfiling,

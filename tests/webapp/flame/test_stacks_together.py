@@ -197,16 +197,10 @@ def test_native_code_without_symbols_is_equal_wherever_a_process_has_loaded_it()
 
 
 def test_a_worker_without_a_task_is_not_called_stuck() -> None:
-    frames = (
-        Frame("<module>", "/v/site-packages/ray/_private/workers/default_worker.py", 3),
-        Frame("Worker.main_loop", "/v/site-packages/ray/_private/worker.py", 9),
-    )
-    idle = [
-        Member(f"w{number}", tuple(ProcessStacks(number, 1, (ThreadStack(number, "MainThread", False, False, frames),)) for _ in range(3)))
-        for number in range(2)
-    ]
+    ray = "/v/site-packages/ray/_private/"
+    frames = (Frame("<module>", f"{ray}workers/default_worker.py", 3), Frame("Worker.main_loop", f"{ray}worker.py", 9))
 
-    found = census(idle)
+    found = census([member(f"worker {number}", frames, frames, frames) for number in range(2)])
 
     assert found.sentence == "All 2 in Ray's main loop, with no task"
     assert found.groups[0].count(STUCK) == 0
