@@ -119,7 +119,7 @@ class SessionWriter:
         Dead rows that were given up for the limit stay so, however often Ray lists them again.
         """
         encode = codec(resource.row).encode
-        given_up = self._given_up_until(resource)
+        given_up = self.given_up_until(resource)
         changed, was_empty = 0, None
         iterator = iter(rows)
         while chunk := list(islice(iterator, BATCH)):
@@ -134,14 +134,14 @@ class SessionWriter:
     def join(
         self, resource: Resource, updates: Mapping[str, T], how: Callable[[Any | None, T], Any], is_new: Callable[[str], bool] | None = None
     ) -> int:
-        """Keeps, under each id, what `how` makes of the row that is kept (None: there is none) and its update.
+        """Keeps, under each id, what `how` makes of the row that is kept (None: there is none) and its update; nothing for None.
 
         `is_new`: whether no row is kept for certain. Nobody else may write rows of this resource. Returns how many rows differ
         from what was stored.
         """
         recent = self._recent.setdefault(resource.name, Recent())
         decode, encode = codec(resource.row).decode, codec(resource.row).encode
-        given_up = self._given_up_until(resource)
+        given_up = self.given_up_until(resource)
         changed = 0
         iterator = iter(updates.items())
         while some := list(islice(iterator, BATCH)):
@@ -149,7 +149,8 @@ class SessionWriter:
             told = {name: known for name in chunk if (known := recent.get(name)) is not None}
             asked = [name for (item, _), name in zip(some, chunk, strict=True) if name not in told and not (is_new and is_new(item))]
             told |= {name: (blob, decode(blob)) for name, blob in self._stored(resource, asked).items()}
-            rows = {name: how(told[name][1] if name in told else None, update) for name, update in chunk.items()}
+            made = ((name, how(told[name][1] if name in told else None, update)) for name, update in chunk.items())
+            rows = {name: row for name, row in made if row is not None}
             blobs = {name: encode(row) for name, row in rows.items()}
             changed += self._write_changed(resource, blobs, {name: blob for name, (blob, _) in told.items()}, rows, given_up, told)
         return changed
@@ -242,7 +243,7 @@ class SessionWriter:
             still_dead = {name: row for name, row in zip(names, rows, strict=True) if row is not None and DEAD[resource.name](row)}
             until = min(max((row.end_time_ms or 0 for row in still_dead.values()), default=0), int(now * 1000))  # a clock may be ahead
             instead = tally(self, list(still_dead.values())) if tally is not None and still_dead else None
-            self._evict(resource, len(names), list(still_dead), max(until, self._given_up_until(resource)), instead)
+            self._evict(resource, len(names), list(still_dead), max(until, self.given_up_until(resource)), instead)
             over -= len(names)
         return self.evicted(resource)
 
@@ -256,7 +257,7 @@ class SessionWriter:
 
         return sum(int(reply) for reply in self._commit(remove)[:-1])
 
-    def _given_up_until(self, resource: Resource) -> int:
+    def given_up_until(self, resource: Resource) -> int:
         """The latest end, in Unix milliseconds, of a dead row that was given up; 0 before any was."""
         if resource.name not in DEAD:
             return 0

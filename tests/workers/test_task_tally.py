@@ -22,9 +22,12 @@ from tests.simulated_ray import SimulatedRay
 from tests.workers.collecting import CLUSTER, Seen, collecting, eventually
 from tests.workers.pushing import Spooling, told_of
 from workers.collectors import cluster_follow, cluster_pushed, task_tally
+from workers.collectors.cluster_tasks import is_of_the_past
 from workers.collectors.task_tally import GivenUp
+from workers.sources.task_update import TaskUpdate
 
 JOB, OTHER_JOB = "01000000", "02000000"
+ID = "ab" * 24
 
 
 def task(number: int, name: str | None = "work", job_id: str = JOB, state: str = "FINISHED") -> Task:
@@ -116,3 +119,22 @@ def states(redis_client: redis.Redis, path: Path, seen: Seen) -> dict[str, int]:
         return SessionReader(path, CLUSTER, session, deadline_ms=5000).task_states(None)
     finally:
         projection.close()
+
+
+@pytest.mark.parametrize(
+    ("updates", "was_seen", "is_past"),
+    [
+        ([TaskUpdate(ID, 0, {}, {"RUNNING": 900})], True, True),
+        ([TaskUpdate(ID, 0, {}, {"RUNNING": 900})], False, False),
+        ([TaskUpdate(ID, 0, {}, {"RUNNING": 900}, "FINISHED", "FINISHED", 1000)], False, True),
+        ([TaskUpdate(ID, 0, {}, {"RUNNING": 900}), TaskUpdate(ID, 0, {}, {"RUNNING": 1001})], True, False),
+        ([TaskUpdate(ID, 0, {}, {}, "FINISHED", "FINISHED", 1001)], True, False),
+        ([TaskUpdate(ID, 0, {"is_dropped": True})], True, True),
+        ([TaskUpdate(ID, 0, {"is_dropped": True})], False, False),
+    ],
+)
+def test_a_late_event_of_an_attempt_that_was_given_up_does_not_bring_it_back(
+    updates: list[TaskUpdate], was_seen: bool, is_past: bool
+) -> None:
+    assert is_of_the_past(updates, 1000, was_seen) is is_past
+    assert not is_of_the_past(updates, 0, was_seen)

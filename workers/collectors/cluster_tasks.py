@@ -210,7 +210,18 @@ class Tasks:
     def _join(self, writer: SessionWriter, updates: Iterable[TaskUpdate]) -> set[str]:
         """Writes what is new; returns the ids of the jobs that were told of."""
 
-        def joined(known: Task | None, some: list[TaskUpdate]) -> Task:
+        until = writer.given_up_until(TASKS)
+        certainly_new: set[str] = set()
+
+        def is_new(item: str) -> bool:
+            found = not self._seen_ids.note(item)
+            if found:
+                certainly_new.add(item)
+            return found
+
+        def joined(known: Task | None, some: list[TaskUpdate]) -> Task | None:
+            if known is None and is_of_the_past(some, until, some[0].attempt_id not in certainly_new):
+                return None
             task = merge_all(known, some, self._sequence.next(writer) if known is None else 0)
             job_id = task.task_id[-8:]
             self._known[job_id] += known is None
@@ -230,7 +241,8 @@ class Tasks:
                 by_attempt.setdefault(update.attempt_id, []).append(update)
             jobs.update(attempt[40:48] for attempt in by_attempt)
             writer.record(TEXTS, self._new_texts(chunk), self._watch.now())
-            writer.join(TASKS, by_attempt, joined, is_new=lambda item: not self._seen_ids.note(item))
+            writer.join(TASKS, by_attempt, joined, is_new=is_new)
+            certainly_new.clear()
         return jobs
 
     def _new_texts(self, updates: Iterable[TaskUpdate]) -> Iterator[Text]:
@@ -241,6 +253,16 @@ class Tasks:
                     self._texts.add(text.text_id)
                     self._characters += len(text.text)
                     yield text
+
+
+def is_of_the_past(updates: list[TaskUpdate], until: int, was_seen: bool) -> bool:
+    """Whether they tell of an attempt that was given up, and goes on counting: all of it is before the end of one that was.
+
+    `until`: that end, in Unix ms; 0: none was given up. `was_seen`: such an attempt was most probably kept once.
+    """
+    ends = [update.end_time_ms for update in updates if update.end_time_ms is not None]
+    moments = [*ends, *(ms for update in updates for ms in update.times.values())]
+    return bool(until) and max(moments, default=0) <= until and (was_seen or bool(ends))
 
 
 class Sequence:
