@@ -14,6 +14,8 @@ from clusterstate.stacks import Frame, Thread
 ALL, PROCESS, THREAD, FRAME, MODULE = "all", "process", "thread", "frame", "module"
 RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
+SALT = b"6699"
+"""With it torch, numpy, pandas, pyarrow, jax, tensorflow and others that are often seen together have a colour each."""
 UNKNOWN_MODULE = "not known"
 NO_SYMBOL = "(no symbol)"
 
@@ -126,7 +128,7 @@ def look_of(label: Label) -> str:
         return {RAY: "of-ray", STDLIB: "of-stdlib", NATIVE: "of-native"}[origin]
     if module in ("", UNKNOWN_MODULE):
         return "of-unknown"
-    return f"pkg-{zlib.crc32(module.encode('utf-8', 'surrogatepass')) % HUES}"
+    return f"pkg-{zlib.crc32(SALT + module.encode('utf-8', 'surrogatepass')) % HUES}"
 
 
 def owner_of(label: Label) -> str:
