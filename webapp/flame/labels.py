@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import NamedTuple
 
 from clusterstate.stacks import Frame, Thread
@@ -17,6 +19,7 @@ HUES = 12
 SALT = b"6699"
 """With it torch, numpy, pandas, pyarrow, jax, tensorflow and others that are often seen together have a colour each."""
 UNKNOWN_MODULE = "not known"
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NO_SYMBOL = "(no symbol)"
 
 _INSTALLED = re.compile(r"(?:site|dist)-packages/")
@@ -58,8 +61,10 @@ def label_of_thread(thread: Thread) -> Label:
     return Label(thread_name(thread), kind=THREAD)
 
 
-def label_of_process(thread: Thread) -> Label:
-    return Label(f"process {thread.pid}", kind=PROCESS)
+def label_of_process(thread: Thread, names: Mapping[int, str] = NO_NAMES) -> Label:
+    """`names` are what processes are called here, by pid."""
+    name = names.get(thread.pid)
+    return Label(f"{name} (process {thread.pid})" if name else f"process {thread.pid}", kind=PROCESS)
 
 
 def thread_name(thread: Thread) -> str:

@@ -201,3 +201,9 @@ def test_every_hostile_function_has_its_callers_and_callees() -> None:
 
 def test_a_profile_without_samples_says_so() -> None:
     assert "Nothing was counted" in rendered("profiles/_viewer.html", viewer=view(profile(), AskedFlame(), to))
+
+
+def test_processes_of_many_are_called_as_people_know_them() -> None:
+    page = flame_page(profile("main 1"), AskedFlame(by="process"), to, {7: "rank 0"})
+
+    assert [box.name for box in page.drawing.boxes] == ["all", "rank 0 (process 7)", "main"]
