@@ -41,6 +41,8 @@ class Listing:
     files: tuple[ListedFile, ...] = ()
     matching: int = 0
     groups: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)  # files of each worker, of those that match but for the group
+    workers_are_whole: bool = True  # false: there are more workers than are told
     empty: int = 0  # files without a byte that match the name
     total: int = 0
     is_whole: bool = True  # false: there are more files than are looked at
@@ -67,6 +69,29 @@ class LogPart:
     def bytes(self) -> bytes:
         """The content. Raises Unreadable."""
         return _decoded(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Lines of a file where something was looked for, and the lines of it that match. Places are bytes of the file."""
+
+    parts: tuple[LogPart, ...]  # several where only lines that match are shown, with those around them
+    count: int = 0  # lines of the file that match
+    is_exact: bool = False  # false: there may be more, the file is too large to be looked through
+    number: int | None = None  # of the hit that one came to (of the first one where only those are shown) among all, from 1
+    current: int | None = None  # the line of the hit that one came to
+    previous: int | None = None  # the hit before it, or before what is shown; where only hits are shown: what stands before this byte
+    next: int | None = None
+    marks: tuple[tuple[int, int], ...] = ()  # (place, bytes) of what matches in these lines, in their order
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCounts:
+    """Lines of a file by how grave they are."""
+
+    name: str
+    counts: dict[str, int]  # error, warning
+    is_exact: bool  # false: the file is too large to be looked through
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from clusterstate.model import Actor
+
 DRIVER, WORKER, SERVE, RAYLET, GCS, AUTOSCALER, RUNTIME_ENV, OTHER = (
     "driver", "worker", "serve", "raylet", "gcs", "autoscaler", "runtime-env", "other",
 )  # fmt: skip
@@ -27,6 +29,11 @@ PREFIXES = (
 )
 NO_JOB = "ffffffff"
 """In the name of a worker that was started before it had a job."""
+
+
+SERVE_NAMESPACE = "serve"
+SERVE_REPLICA = "SERVE_REPLICA::"
+NOT_IN_SERVE_NAMES = re.compile(r'[^\x20-\x7E]|[<>:"/\\|?*]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +69,17 @@ def named(name: str) -> Named:
         return Named(base, rotation, RUNTIME_ENV, SYSTEM, job_id=found["job_id"])
     group = next((group for prefix, group in PREFIXES if base.startswith(prefix)), OTHER)
     return Named(base, rotation, group, stream)
+
+
+def serve_file(actor: Actor) -> str | None:
+    """The file that an actor of Serve's writes its log to, beneath the log folder of its node; None of other actors."""
+    if actor.ray_namespace != SERVE_NAMESPACE or not actor.name:
+        return None
+    if actor.name.startswith(SERVE_REPLICA):
+        *names, replica = actor.name.removeprefix(SERVE_REPLICA).split("#")
+        return f"serve/replica_{NOT_IN_SERVE_NAMES.sub('_', '_'.join(names))}_{replica}.log" if names else None
+    if actor.class_name == "ServeController" and actor.pid:
+        return f"serve/controller_{actor.pid}.log"
+    if actor.class_name == "ProxyActor" and actor.ip:
+        return f"serve/proxy_{actor.ip}.log"
+    return None

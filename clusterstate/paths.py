@@ -71,6 +71,11 @@ def operations_dir(state_dir: Path) -> Path:
     return state_dir / "operations"
 
 
+def profiling_dir(state_dir: Path) -> Path:
+    """Notes of processes that are looked into now."""
+    return state_dir / "profiling"
+
+
 def redis_dir(state_dir: Path, engine: str) -> Path:
     """Data of the private Redis. One folder per engine and major version: `redis-7`, `valkey-9`."""
     return state_dir / "redis" / engine

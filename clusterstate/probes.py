@@ -8,9 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+PROFILE_KEPT_S = 90 * 24 * 3600
+"""No profile is kept longer: what was recorded is found by who comes back for it."""
+
 
 class Probe(Protocol):
-    """What every probe says of itself. `queue` is quick (a second or less), long or profile."""
+    """What every probe says of itself. `queue` is quick (a second or less), long or profile.
+
+    A probe with `kept_s` says how long its answer is kept; others' are kept for minutes.
+    """
 
     answered_by: ClassVar[str]
     time_limit_s: ClassVar[int]
@@ -40,7 +46,7 @@ class ListLogs:
     answered_by: ClassVar[str] = "workers.probes.logs.list_logs"
     time_limit_s: ClassVar[int] = 5
     queue: ClassVar[str] = "quick"
-    max_answer_bytes: ClassVar[int] = 512 * 1024
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
 
     node_id: str
     group: str | None = None  # one of the groups of clusterstate.log_names; None: all
@@ -52,6 +58,7 @@ class ListLogs:
     sort: str = "-modified"  # modified, size or name; with a minus: greatest first
     offset: int = 0
     limit: int = 100  # at most 500
+    with_workers: bool = False  # tell how many files each worker has
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,42 @@ class ReadLog:
     backward: bool  # what stands before that byte, instead of what follows
     max_lines: int  # at most 1,000
     at_ms: int | None = None  # in place of `at`: the first line that says it was written then or later
+
+
+@dataclass(frozen=True)
+class FindInLog:
+    """Lines of a log file around one that matches, or only those that match; and how many of the whole file do."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.find_in_log"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 1024 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
+    pattern: str  # the text to find, or a regular expression of ripgrep's
+    is_regex: bool
+    any_case: bool
+    level: str | None  # in place of a pattern: lines of this level, error or warning
+    hit: int | None  # go to the line that matches at this byte or next after it, else to the last before; with no place at all to the last
+    at: int | None  # in place of `hit`: show the lines there, as ReadLog
+    backward: bool  # those before that byte
+    only: bool  # lines that match alone: from the place on, or those before it
+    context: int  # with lines before and after each, at most 5
+    max_lines: int  # at most 1,000
+
+
+@dataclass(frozen=True)
+class CountLevels:
+    """How many lines of a log file are errors and warnings."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_find.count_levels"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+
+    node_id: str
+    file_id: str  # as a listing gave it
 
 
 @dataclass(frozen=True)
@@ -136,6 +179,7 @@ class DumpStacks:
     time_limit_s: ClassVar[int] = 15
     queue: ClassVar[str] = "quick"
     max_answer_bytes: ClassVar[int] = 2 * 1024 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -152,12 +196,15 @@ class DumpManyStacks:
     time_limit_s: ClassVar[int] = 60
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pids: tuple[int, ...]  # at most 2,000
     started_ms: tuple[int, ...]  # of each
-    node_ids: tuple[str, ...]  # of each: raylets of one host are asked together
+    nodes: tuple[int, ...]  # of each: the place of its node in `node_ids`
+    node_ids: tuple[str, ...]  # raylets of one host are asked together
     native: bool = False
+    passes: int = 1  # 1 to 5, a second apart: what stands at the same place in each is stuck, not slow
 
 
 @dataclass(frozen=True)
@@ -171,6 +218,7 @@ class RecordCpu:
     time_limit_s: ClassVar[int] = 345
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -184,6 +232,26 @@ class RecordCpu:
 
 
 @dataclass(frozen=True)
+class RecordManyCpu:
+    """What many processes of a host run, sampled for a while, a few at a time, and added up; told and answered as RecordCpu does."""
+
+    answered_by: ClassVar[str] = "workers.probes.many_recordings.record_many_cpu"
+    time_limit_s: ClassVar[int] = 600
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 256 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
+
+    node_id: str
+    pids: tuple[int, ...]  # at most 128
+    started_ms: tuple[int, ...]
+    nodes: tuple[int, ...]  # as in DumpManyStacks
+    node_ids: tuple[str, ...]
+    duration_s: int  # 1 to 60, of each
+    rate_hz: int  # 1 to 100
+    idle: bool = False
+
+
+@dataclass(frozen=True)
 class RecordMemory:
     """What a process allocates, followed by memray for a while; told and answered as RecordCpu does, counted in bytes."""
 
@@ -191,6 +259,7 @@ class RecordMemory:
     time_limit_s: ClassVar[int] = 345
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
 
     node_id: str
     pid: int
@@ -206,11 +275,14 @@ PROBES: tuple[type[Any], ...] = (
     CheckNode,
     ListLogs,
     ReadLog,
+    FindInLog,
+    CountLevels,
     ReadBytes,
     SearchLogs,
     CheckProfiling,
     DumpStacks,
     DumpManyStacks,
     RecordCpu,
+    RecordManyCpu,
     RecordMemory,
 )

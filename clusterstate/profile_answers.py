@@ -11,7 +11,7 @@ from clusterstate.stacks import MOST_DEPTH, Frame, Name, Unreadable
 
 Pid = Annotated[int, Meta(ge=0, le=1 << 31)]
 
-# Why a process cannot be looked into: what the asker is told to do follows from it (webapp/profile_reasons.py).
+# Why a process cannot be looked into: what the asker is told to do follows from it (templates/profiles/_why_not.html).
 ENDED = "ENDED"  # the process is gone, or its pid is another process by now
 NOT_LISTED = "NOT_LISTED"  # no process of this session on this node
 NOT_PYTHON = "NOT_PYTHON"
@@ -64,7 +64,9 @@ class ProcessStacks(msgspec.Struct, frozen=True):
     at: float = 0.0  # Unix seconds
     python: Annotated[str, Meta(max_length=64)] = ""
     title: Annotated[str, Meta(max_length=1_000)] = ""  # what the process calls itself then: ray::Class.method
+    in_pass: int = 1  # of those that were asked for
     child_of: Pid | None = None  # of a subprocess: the process that was asked for
+    threads_left_out: int = 0  # over what is told of one process
     why_not: WhyNot | None = None
 
 
@@ -86,6 +88,15 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version
     packed_bytes: int = 0  # of the samples, which are told as parts
+    processes: tuple[ProcessProgress, ...] = ()  # of a profile of many
+
+
+class ProcessProgress(msgspec.Struct, frozen=True):
+    """How one process of a profile of many went."""
+
+    pid: Pid
+    samples: int = 0
+    why_not: WhyNot | None = None
 
 
 def read(value: Any, kind: type[Any]) -> Any:

@@ -18,6 +18,7 @@ from clusterstate.journal import Journal
 from clusterstate.log_follows import LogFollows
 from clusterstate.node_questions import NodeQuestions
 from clusterstate.operation_requests import OperationRequests
+from clusterstate.profiles import Profiles
 from clusterstate.settings import Settings, read_settings
 from clusterstate.store.connection import StoreUnavailable, connect
 from clusterstate.store.fleet_reader import Fleet
@@ -36,6 +37,7 @@ from webapp.ids import ChosenId
 from webapp.parts import NAME, Parts, parts
 from webapp.places import places
 from webapp.preferences import check_url_theme, preferences, time_zones, url_theme
+from webapp.profiling.samples import HeldSamples
 from webapp.proxies import Proxies
 from webapp.roles import Role
 from webapp.routes import ROUTES, Route, add_routes, by_endpoint, check_routes
@@ -108,6 +110,8 @@ def _parts(
         operations=OperationRequests(settings, journal, redis_connect),
         questions=NodeQuestions(settings, redis_connect),
         follows=LogFollows(settings, redis_connect),
+        profiles=Profiles(settings, redis_connect),
+        samples=HeldSamples(),
         followers=Followers(),
         fragments=FragmentCache(),
         counts=RequestCounts(routes, settings.web_workers),

@@ -47,11 +47,16 @@ class CannotOperate(Exception):
     """What changes the cluster cannot be asked for now; the message says why."""
 
 
+class TooBusy(Exception):
+    """As much of this is done already as may be; the message says what."""
+
+
 SAYS_ITSELF: dict[type[Exception], tuple[int, int | None]] = {
     BadQuery: (400, None),
     BadAccount: (400, None),
     Unanswered: (502, None),
     TooManyFollow: (429, RETRY_AFTER_S),
+    TooBusy: (429, RETRY_AFTER_S),
     CannotOperate: (503, RETRY_AFTER_S),
 }
 """What is told as it stands: status, and seconds after which to try again."""

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from clusterstate.log_follows import Followed, LogFollows, Told, TooMany
+from clusterstate.log_levels import level_of
 from clusterstate.node_questions import Unanswered
 from clusterstate.store.connection import StoreUnavailable
 from clusterstate.store.follows import BACK, ENDED, GONE, ROTATED, STARTED, TRUNCATED, WRITTEN
-from webapp.log_levels import level_of
-from webapp.log_lines import Line
+from webapp.log_lines import Line, drawn
 from webapp.log_reading import LogSource
-from webapp.log_text import spans
 
 LOOK_EVERY_S = 0.2
 OPEN_AFTER_S = 0.6
@@ -107,7 +106,7 @@ class Assembler:
 
     def _line(self, text: bytes, *, goes_on: bool) -> Line:
         number = self.number if self._starts else None
-        return Line(self.at, number, spans(text, raw=self.raw), level_of(text) if self._starts else None, goes_on)
+        return drawn(Line(self.at, number, [], level_of(text) if self._starts else None, goes_on), text, raw=self.raw)
 
 
 @dataclass

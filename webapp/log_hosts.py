@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 from clusterstate import model
 from clusterstate.hosts import host_id, this_host
 from clusterstate.node_questions import Unanswered
@@ -12,6 +15,18 @@ from webapp.scope import Scope
 MOST_LIVING = 10_000
 MOST_GONE = 50
 """Nodes that are gone which are offered, the last lost first."""
+MOST_GONE_ASKED = 16
+"""Hosts that are gone which are asked about together."""
+
+
+@dataclass(frozen=True)
+class AskedHost:
+    """Who answers for nodes that share a log folder: asked for the first of them."""
+
+    host: str
+    node_id: str
+    beside: tuple[str, ...] = ()
+    problem: str | None = None  # why it cannot be asked
 
 
 def is_gone(scope: Scope, node: model.Node) -> bool:
@@ -33,6 +48,25 @@ def host_asked(scope: Scope, node: model.Node) -> str:
     if host is None:
         raise Unanswered("No node collector runs on this node, so nobody can be asked for its files. `raydeck node` on it starts one.")
     return host
+
+
+def hosts_of(scope: Scope, nodes: Iterable[model.Node]) -> Iterator[AskedHost]:
+    """Each host of these nodes once: raylets of one host share a log folder. Those that cannot be asked come first, with why."""
+    living: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {}
+    for node in nodes:
+        own = own_host(scope.reader, node)
+        if is_gone(scope, node):
+            gone.setdefault(own or node.node_id, []).append(node.node_id)
+        elif own is None:
+            yield AskedHost("", node.node_id, problem="No node collector runs on it: `raydeck node` there starts one.")
+        else:
+            living.setdefault(own, []).append(node.node_id)
+    for host, (first, *beside) in living.items():
+        yield AskedHost(host, first, (*beside, *gone.pop(host, ())))  # it shares their folder
+    for number, (first, *beside) in enumerate(gone.values()):
+        too_many = f"Of hosts that are gone only the {MOST_GONE_ASKED} lost last are asked about." if number >= MOST_GONE_ASKED else None
+        yield AskedHost(this_host(), first, tuple(beside), too_many)
 
 
 def nodes_with_logs(scope: Scope) -> list[model.Node]:

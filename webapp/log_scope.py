@@ -50,6 +50,12 @@ def of_actor(reader: SessionReader, actor_id: str) -> LogScope:
     return _scope(workers) if workers else NOBODY
 
 
+def of_class(reader: SessionReader, class_name: str) -> tuple[str, ...]:
+    """The workers of actors of a class, on all nodes, as many as may be named at once."""
+    actors: list[model.Actor] = reader.find(ACTORS, "class_name", class_name, MOST_WORKERS)
+    return tuple(dict.fromkeys(actor.worker_id for actor in actors if actor.worker_id))
+
+
 def incarnations(reader: SessionReader, actor: model.Actor) -> list[tuple[str, str | None]]:
     """(worker, node) of each life of an actor, the present one first, without those of whom nobody knows."""
     found: dict[str, str | None] = {}

@@ -6,21 +6,18 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from clusterstate import model
-from clusterstate.hosts import this_host
 from clusterstate.log_answers import FoundLine, ListedFile, SearchProgress, Unreadable, read_answer, read_part
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import SearchLogs
 from clusterstate.store import queues
-from webapp.log_hosts import is_gone, own_host
+from webapp.log_hosts import hosts_of
 from webapp.scope import Scope
 
-MOST_GONE = 16
-"""Hosts that are gone of which what is kept is searched."""
 PARTS_AT_ONCE = 8
 """Read of a node's answer before it is seen whether that is enough to show."""
 
@@ -163,31 +160,15 @@ def _hash(question: str) -> str:
 
 
 def _ask(questions: NodeQuestions, scope: Scope, nodes: Iterable[model.Node], probe: SearchLogs) -> Iterator[AskedNode]:
-    living: dict[str, list[str]] = {}
-    gone: dict[str, list[str]] = {}
-    for node in nodes:
-        own = own_host(scope.reader, node)
-        if is_gone(scope, node):
-            gone.setdefault(own or node.node_id, []).append(node.node_id)
-        elif own is None:
-            yield AskedNode(node.node_id, problem="No node collector runs on it: `raydeck node` there starts one.")
-        else:
-            living.setdefault(own, []).append(node.node_id)
-    for host, (first, *beside) in living.items():
-        yield _ask_host(questions, scope, probe, host, first, (*beside, *gone.pop(host, ())))  # it shares their folder
-    for number, (first, *beside) in enumerate(gone.values()):
-        if number < MOST_GONE:
-            yield _ask_host(questions, scope, probe, this_host(), first, tuple(beside))
-        else:
-            yield AskedNode(first, tuple(beside), problem=f"Of hosts that are gone only the {MOST_GONE} lost last are searched.")
-
-
-def _ask_host(questions: NodeQuestions, scope: Scope, probe: SearchLogs, host: str, first: str, beside: tuple[str, ...]) -> AskedNode:
-    to_it = SearchLogs(**{**vars(probe), "node_id": first})
-    try:
-        return AskedNode(first, beside, questions.start(to_it, scope.cluster, host))
-    except Unanswered as why:
-        return AskedNode(first, beside, problem=str(why))
+    for one in hosts_of(scope, nodes):
+        if one.problem is not None:
+            yield AskedNode(one.node_id, one.beside, problem=one.problem)
+            continue
+        try:
+            probe_id = questions.start(replace(probe, node_id=one.node_id), scope.cluster, one.host)
+            yield AskedNode(one.node_id, one.beside, probe_id)
+        except Unanswered as why:
+            yield AskedNode(one.node_id, one.beside, problem=str(why))
 
 
 def _node(questions: NodeQuestions, one: AskedNode) -> NodeFound:

@@ -7,7 +7,7 @@ weights (SGR) are kept; others are left out, or shown as they are in the raw vie
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
@@ -33,6 +33,10 @@ class Span:
     text: str
     look: tuple[str, ...] = ()
     is_mark: bool = False
+    is_found: bool = False  # it is (a part of) what was searched
+
+    def looks_as(self, other: Span) -> bool:
+        return (self.look, self.is_mark, self.is_found) == (other.look, other.is_mark, other.is_found)
 
 
 @dataclass
@@ -77,22 +81,27 @@ class _Look:
             self.behind = None
 
 
-def spans(line: bytes, *, raw: bool = False) -> list[Span]:
-    """What is shown of a line without its newline.
+Placed = Iterator[tuple[int, Span]]
+"""Spans, each with the place of its first character in the text."""
+
+
+def spans(line: bytes, *, raw: bool = False, found: Sequence[tuple[int, int]] = ()) -> list[Span]:
+    """What is shown of a line without its newline. `found` says which bytes of it match a search, in order: (first, after the last).
 
     A carriage return begins the line anew, as on a terminal, so that a progress bar is its last state; `raw` shows all of it, with
     marks for carriage returns and escape sequences.
     """
     text = line.decode("utf-8", "surrogateescape")
-    if raw:
-        return _bounded(_marked(text, ()))
-    return _bounded(_coloured(last_state(text)))
+    first, after = (0, len(text)) if raw else last_state(text)
+    placed = _marked(text, first, after, ()) if raw else _coloured(text, first, after)
+    places = [(_characters(line, start), _characters(line, end)) for start, end in found if start < end]
+    return _bounded(_with_found(placed, places) if places else (span for _, span in placed))
 
 
-def last_state(text: str) -> str:
-    """What stands on a terminal's line after all its carriage returns. One at the very end changes nothing (CR LF)."""
-    shown = text.rstrip("\r")
-    return shown[shown.rfind("\r") + 1 :] if "\r" in shown else shown
+def last_state(text: str) -> tuple[int, int]:
+    """Where that begins and ends which stands on a terminal's line after all carriage returns. One at the end changes nothing (CR LF)."""
+    after = len(text.rstrip("\r"))
+    return text.rfind("\r", 0, after) + 1, after
 
 
 def plain(line: bytes) -> str:
@@ -100,35 +109,54 @@ def plain(line: bytes) -> str:
     return "".join("\ufffd" if span.is_mark else span.text for span in spans(line))
 
 
-def _coloured(text: str) -> Iterator[Span]:
-    look, at = _Look(), 0
-    for found in SEQUENCE.finditer(text):
-        yield from _marked(text[at : found.start()], look.classes())
+def _characters(line: bytes, count: int) -> int:
+    """How many characters the first `count` bytes are."""
+    return len(line[:count].decode("utf-8", "surrogateescape"))
+
+
+def _with_found(placed: Placed, places: list[tuple[int, int]]) -> Iterator[Span]:
+    """Spans cut where what was searched begins and ends; places are in order."""
+    number = 0
+    for first, span in placed:
+        at, after = first, first + (1 if span.is_mark else len(span.text))
+        while at < after:
+            while number < len(places) and places[number][1] <= at:
+                number += 1
+            start, end = places[number] if number < len(places) else (after, after)
+            is_found = start <= at
+            cut = min(after, end if is_found else start)
+            yield Span(span.text if span.is_mark else span.text[at - first : cut - first], span.look, span.is_mark, is_found)
+            at = cut
+
+
+def _coloured(text: str, at: int, until: int) -> Placed:
+    look = _Look()
+    for found in SEQUENCE.finditer(text, at, until):
+        yield from _marked(text, at, found.start(), look.classes())
         at = found.end()
         if found["sgr"] is not None:
             look.change([int(code) if code.isdigit() and len(code) < 4 else 0 for code in re.split("[;:]", found["sgr"])])
-    yield from _marked(text[at:], look.classes())
+    yield from _marked(text, at, until, look.classes())
 
 
-def _marked(text: str, look: tuple[str, ...]) -> Iterator[Span]:
-    at = 0
-    for found in SPECIAL.finditer(text):
+def _marked(text: str, at: int, until: int, look: tuple[str, ...]) -> Placed:
+    for found in SPECIAL.finditer(text, at, until):
         if found.start() > at:
-            yield Span(text[at : found.start()], look)
-        yield Span(_name(found[0]), look, True)
+            yield at, Span(text[at : found.start()], look)
+        yield found.start(), Span(_name(found[0]), look, True)
         at = found.end()
-    if at < len(text):
-        yield Span(text[at:], look)
+    if at < until:
+        yield at, Span(text[at:until], look)
 
 
 def _bounded(found: Iterator[Span]) -> list[Span]:
     kept: list[Span] = []
     for span in found:
-        if kept and kept[-1].look == span.look and kept[-1].is_mark == span.is_mark and len(kept[-1].text) < 4096:
-            kept[-1] = Span(kept[-1].text + span.text, span.look, span.is_mark)
+        if kept and len(kept[-1].text) < 4096 and kept[-1].looks_as(span):
+            kept[-1] = Span(kept[-1].text + span.text, span.look, span.is_mark, span.is_found)
         elif len(kept) < MAX_SPANS:
             kept.append(span)
-        elif not kept[-1].look and not kept[-1].is_mark:
+        elif kept[-1].looks_as(Span("")):
             kept[-1] = Span(kept[-1].text + span.text)
         else:
             kept.append(Span(span.text))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from clusterstate.log_follows import LogFollows
     from clusterstate.node_questions import NodeQuestions
     from clusterstate.operation_requests import OperationRequests
+    from clusterstate.profiles import Profiles
     from clusterstate.settings import Settings
     from clusterstate.store.fleet_reader import Fleet
     from webapp.assets import Assets
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from webapp.exposition import RequestCounts
     from webapp.followers import Followers
     from webapp.fragment_cache import FragmentCache
+    from webapp.profiling.samples import HeldSamples
     from webapp.routes import Route
     from webapp.security import HostList
 
@@ -35,6 +37,8 @@ class Parts:
     operations: OperationRequests
     questions: NodeQuestions
     follows: LogFollows
+    profiles: Profiles
+    samples: HeldSamples
     followers: Followers
     fragments: FragmentCache
     counts: RequestCounts

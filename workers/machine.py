@@ -19,7 +19,10 @@ from workers.processes import sweep
 from workers.roles import GOES_FIRST, Role, Target
 from workers.schedule import LoopWatch, loops_for
 
-REDIS, PROJECTOR, COLLECTOR, NODE, QUICK, LONG, DEMO = "redis", "projector", "collector", "node", "quick", "long", "demo"
+REDIS, PROJECTOR, COLLECTOR, NODE, DEMO = "redis", "projector", "collector", "node", "demo"
+QUICK, LONG, PROFILE = "quick", "long", "profile"
+PROBE_ROLES = ((QUICK, QUICK), (LONG, LONG), ("long-2", LONG), (PROFILE, PROFILE), ("profile-2", PROFILE))
+"""Role → whose questions it answers: a search or a profile does not wait for another one, and no more than two run."""
 RECEIVER = "receiver"
 OPERATIONS = "operations"
 FOLLOWER, KEEPER = "follower", "keeper"
@@ -36,13 +39,16 @@ PRELOADED = (
     "workers.probes.node",
     "workers.probes.logs",
     "workers.probes.log_search",
+    "workers.probes.stacks",
+    "workers.probes.profiling",
     "workers.follower",
     "workers.log_keeper",
     "workers.operations.worker",
     "workers.operations.driver",
     "workers.projector",
+    "workers.sources.raylet_listing",
 )
-"""Imported once, before the roles are forked. gRPC is not among them: the cluster collector alone imports it."""
+"""Imported once, before the roles are forked. Among them is gRPC, of which no channel is opened and no thread started."""
 
 
 @dataclass
@@ -92,15 +98,19 @@ class Machine:
         """Watches the raylets of this host."""
         return self._loop_role(NODE, lambda: self._loops()[1])
 
-    def probes(self, kind: str) -> Role:
-        """Answers the quick or the long questions to this host."""
-        return Role(
-            kind,
-            run=lambda: self._with_target_environ(lambda: start.run_probe_worker(self.settings, self.cluster, self.host, kind)),
-            needs=(REDIS,),
-            may_start=lambda: self.target.is_known,
-            stop_within_s=2.5,
-        )
+    def probes(self) -> list[Role]:
+        """Those that answer questions to this host."""
+
+        def answering(name: str, kind: str) -> Role:
+            return Role(
+                name,
+                run=lambda: self._with_target_environ(lambda: start.run_probe_worker(self.settings, self.cluster, self.host, kind)),
+                needs=(REDIS,),
+                may_start=lambda: self.target.is_known,
+                stop_within_s=2.5,
+            )
+
+        return [answering(name, kind) for name, kind in PROBE_ROLES]
 
     def follower(self) -> Role:
         """Reads on in the log files of this host that somebody follows, and sends all on to the head."""

@@ -109,6 +109,10 @@ class SafeWorker(Worker):
         except UNREACHABLE:
             log.warning("Redis is away; the work goes on.")
 
+    def _handle_stopped_job(self, job: Any, queue: Any, execution: Any) -> None:
+        self._horse_died(job, None, None, None)
+        super()._handle_stopped_job(job, queue, execution)
+
     def main_work_horse(self, job: Any, queue: Any) -> None:
         die_with_parent(self.pid or os.getppid())
         super().main_work_horse(job, queue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -19,16 +20,19 @@ from clusterstate.loops import LOOPS, Loop
 from clusterstate.probes import PROBES
 from clusterstate.settings import Settings
 from clusterstate.store import leases, queues
-from clusterstate.store.connection import connect
+from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.queues import Answer
 from clusterstate.store.safe_jobs import JobTimeoutException, SafeJob
 from clusterstate.store.signing import key_for
+from clusterstate.store.writer import current_session
 from workers.loops import LoopContext, run_loop
 from workers.probes.running import CannotAnswer, Running, set_running
 from workers.queue_worker import SafeWorker
+from workers.sources import profile_notes
 
 WORKER_TIMEOUT_S = 5.0
 CHECK_PROBES_EVERY_S = 1
+REDIS_BACK_WITHIN_S = 20.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -61,9 +65,10 @@ def run_loop_worker(settings: Settings, loop: Loop, host: str) -> None:
 
 
 def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> None:
-    """Answers the quick or the long probes of this host until SIGTERM."""
+    """Answers the quick or the long probes of this host, or its profiles, until SIGTERM."""
     set_up_logging(settings)
     client = connect(settings, timeout_s=WORKER_TIMEOUT_S)
+    profile_notes.tidy(settings.state_dir)  # of a worker that was killed
     name = queues.worker_name(cluster, host)
     worker = SafeWorker(
         client,
@@ -72,7 +77,7 @@ def run_probe_worker(settings: Settings, cluster: str, host: str, kind: str) -> 
         worker=name,
         allowed=tuple(probe for probe in PROBES if probe.queue == kind),
         run=lambda job, probe: answer_probe(client, job.id, probe, settings, cluster, host),
-        ended=lambda job, probe: _note_interruption(client, job.id),
+        ended=lambda job, probe: _note_interruption(client, settings, job.id, probe),
         check_every_s=CHECK_PROBES_EVERY_S,
     )
     worker.work(logging_level=None)
@@ -139,11 +144,35 @@ def answer_probe(client: redis.Redis, probe_id: str, probe: Any, settings: Setti
     queues.store_answer(client, found)
 
     def report(words: str) -> None:
-        queues.store_answer(client, dataclasses.replace(found, progress=words[:200]))
+        with contextlib.suppress(*UNREACHABLE):
+            queues.store_answer(client, dataclasses.replace(found, progress=words[:200]))
 
-    set_running(Running(settings, cluster, host, report, lambda part: queues.store_part(client, probe_id, part)))
-    final = _outcome(found, probe)
-    queues.store_answer(client, dataclasses.replace(final, answered_at=time.time()), type(probe).max_answer_bytes)
+    kept_s = queues.kept_s(probe)
+
+    def should_stop() -> bool:
+        try:
+            return queues.is_stopped(client, probe_id)
+        except UNREACHABLE:
+            return False
+
+    def tell(part: bytes) -> None:
+        until_redis_is_back(lambda: queues.store_part(client, probe_id, part, kept_s))
+
+    set_running(Running(settings, cluster, host, report, tell, lambda: current_session(client, cluster), should_stop))
+    final = dataclasses.replace(_outcome(found, probe), answered_at=time.time())
+    until_redis_is_back(lambda: queues.store_answer(client, final, type(probe).max_answer_bytes, kept_s))
+
+
+def until_redis_is_back(store: Callable[[], None]) -> None:
+    """What took minutes to find out is not lost with a restart of Redis."""
+    give_up = time.monotonic() + REDIS_BACK_WITHIN_S
+    while True:
+        try:
+            return store()
+        except UNREACHABLE:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.5)
 
 
 def _outcome(found: Answer, probe: Any) -> Answer:
@@ -166,10 +195,12 @@ def function_of(kind: type[Any]) -> Callable[..., Any]:
     return function
 
 
-def _note_interruption(client: redis.Redis, probe_id: str) -> None:
+def _note_interruption(client: redis.Redis, settings: Settings, probe_id: str, probe: Any) -> None:
+    profile_notes.tidy(settings.state_dir)
     found = queues.answer(client, probe_id)
     if found is None or found.is_final:
         return
     canceled = queues.is_canceled(client, probe_id)
     state, why = (queues.CANCELED, None) if canceled else (queues.INTERRUPTED, "The node worker ended before it had answered.")
-    queues.store_answer(client, dataclasses.replace(found, state=state, problem=why, answered_at=time.time()))
+    ended = dataclasses.replace(found, state=state, problem=why, answered_at=time.time())
+    queues.store_answer(client, ended, kept_s=queues.kept_s(probe))

@@ -1,6 +1,6 @@
 """Keeps roles running: forks them from one preloaded parent, restarts what dies, stops all in order.
 
-The parent starts no thread and no gRPC, so that forking is safe at any time.
+The parent starts no thread and opens no gRPC channel, so that forking is safe at any time.
 """
 
 from __future__ import annotations

@@ -144,6 +144,21 @@ def asked_together(ask_id: str) -> bytes:
     return _key("asked", ask_id)
 
 
+def profile(cluster: str, profile_id: str) -> bytes:
+    """A profile that was asked for, JSON. By the web app, until it is removed or too old."""
+    return _key("profile", cluster, profile_id)
+
+
+def profiles(cluster: str) -> bytes:
+    """Sorted set: profile id → when it was asked for. By the web app."""
+    return _key("profiles", cluster)
+
+
+def profiling(cluster: str, host: str) -> bytes:
+    """Hash: probe id → [until when, pids]: profiles that are made on a host. By the web app; minutes."""
+    return _key("profiling", cluster, host)
+
+
 def follows(cluster: str, host: str) -> bytes:
     """Hash: node id/file id → [until when, signature]: log files that somebody follows. By the web app; a minute."""
     return _key("follows", cluster, host)
@@ -177,6 +192,11 @@ def shipped_known(cluster: str, session_name: str, host: str) -> bytes:
 def canceled(probe_id: str) -> bytes:
     """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
     return _key("canceled", probe_id)
+
+
+def stopped(probe_id: str) -> bytes:
+    """Present when a probe is to end now and answer with what it has. By the web app; expires with the probe."""
+    return _key("stopped", probe_id)
 
 
 def attended(queue: str) -> bytes:

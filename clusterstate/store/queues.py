@@ -16,6 +16,8 @@ from clusterstate.store import keys
 from clusterstate.store.signing import derive
 
 ANSWER_KEPT_S = 300
+STOP_KEPT_S = 600
+"""Longer than any probe lasts."""
 START_WITHIN_S = 10
 """A probe that nobody started by then is given up: whoever asked has gone."""
 QUEUE_LIMIT = 100
@@ -80,12 +82,12 @@ def operations_queue(cluster: str) -> str:
 
 
 def probe_queue(kind: str, cluster: str, host: str) -> str:
-    """Queue of the quick or the long probes of a host."""
+    """Queue of the quick or the long probes of a host, or of its profiles."""
     return f"{kind}.{cluster}.{host}"
 
 
-def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: str, now: float) -> str:
-    """Puts a probe to the node worker of `host` (see clusterstate.hosts); returns the probe's id.
+def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: str, now: float, probe_id: str | None = None) -> str:
+    """Puts a probe to the node worker of `host` (see clusterstate.hosts); returns the probe's id, a new one (`new_job_id`) unless given.
 
     Three round trips. Raises QueueFull. What is not of the closed list is a mistake of ours: TypeError.
     """
@@ -97,7 +99,7 @@ def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: 
     queue = SafeQueue(probe_queue(type(probe).queue, cluster, host), client)
     if client.llen(queue.key) >= QUEUE_LIMIT:
         raise QueueFull(f"{QUEUE_LIMIT} questions wait for {host} already.")
-    job = build_job(client, derive(master_key, name), probe, new_job_id(host), name, int((now + START_WITHIN_S) * 1000))
+    job = build_job(client, derive(master_key, name), probe, probe_id or new_job_id(host), name, int((now + START_WITHIN_S) * 1000))
     job.ttl = START_WITHIN_S * 2
     store_answer(client, Answer(job.id, WAITING, asked_at=now))
     queue.enqueue_job(job)
@@ -106,7 +108,7 @@ def ask(client: redis.Redis, master_key: bytes, probe: Any, cluster: str, host: 
 
 
 def is_answered(client: redis.Redis, kind: str, cluster: str, host: str) -> bool:
-    """Whether a worker works off the quick or the long probes of a host, as of the last seconds."""
+    """Whether a worker works off such probes of a host, as of the last seconds."""
     return bool(client.exists(keys.attended(probe_queue(kind, cluster, host))))
 
 
@@ -129,35 +131,49 @@ def forget(client: redis.Redis, probe_id: str) -> None:
     client.delete(keys.answer(probe_id), keys.answer_parts(probe_id))
 
 
-def cancel(client: redis.Redis, probe_id: str) -> None:
+def cancel(client: redis.Redis, probe_id: str, kept_s: int = ANSWER_KEPT_S) -> None:
     """The asker no longer waits: a waiting probe is not started, a running one is stopped within a second."""
     found = answer(client, probe_id)
     if found is None or found.is_final:
         return
     client.set(keys.canceled(probe_id), b"1", ex=ANSWER_KEPT_S)
     if found.state == WAITING:
-        store_answer(client, dataclasses.replace(found, state=CANCELED))
+        store_answer(client, dataclasses.replace(found, state=CANCELED), kept_s=kept_s)
+
+
+def stop(client: redis.Redis, probe_id: str) -> None:
+    """A running probe that lasts is asked to end now, and to answer with what it has so far."""
+    client.set(keys.stopped(probe_id), b"1", ex=STOP_KEPT_S)
+
+
+def is_stopped(client: redis.Redis, probe_id: str) -> bool:
+    return bool(client.exists(keys.stopped(probe_id)))
 
 
 def is_canceled(client: redis.Redis, probe_id: str) -> bool:
     return bool(client.exists(keys.canceled(probe_id)))
 
 
-def store_answer(client: redis.Redis, found: Answer, max_bytes: int | None = None) -> None:
+def kept_s(probe: Any) -> int:
+    """How long an answer to it is kept."""
+    return int(getattr(probe, "kept_s", ANSWER_KEPT_S))
+
+
+def store_answer(client: redis.Redis, found: Answer, max_bytes: int | None = None, kept_s: int = ANSWER_KEPT_S) -> None:
     """Keeps an answer for a while, in a key of its own. One over its limit is replaced by word of that."""
     blob = msgspec.json.encode(found)
     if max_bytes is not None and len(blob) > max_bytes:
         found = dataclasses.replace(found, state=FAILED, value=None, problem=f"The answer was larger than {max_bytes} bytes.")
         blob = msgspec.json.encode(found)
-    client.set(keys.answer(found.probe_id), blob, ex=ANSWER_KEPT_S)
+    client.set(keys.answer(found.probe_id), blob, ex=kept_s)
 
 
-def store_part(client: redis.Redis, probe_id: str, blob: bytes) -> None:
+def store_part(client: redis.Redis, probe_id: str, blob: bytes, kept_s: int = ANSWER_KEPT_S) -> None:
     """Adds to what a probe has told so far. One round trip."""
     key = keys.answer_parts(probe_id)
     with client.pipeline(transaction=False) as pipe:
         pipe.rpush(key, blob)
-        pipe.expire(key, ANSWER_KEPT_S)
+        pipe.expire(key, kept_s)
         pipe.execute()
 
 

@@ -192,6 +192,12 @@ def vera(app: Flask, users: Journal) -> Person:
 
 
 @pytest.fixture
+def otto(app: Flask, users: Journal) -> Person:
+    """An operator's browser."""
+    return Person(app.test_client()).sign_in("otto")
+
+
+@pytest.fixture
 def ada(app: Flask, users: Journal) -> Person:
     """An admin's browser."""
     return Person(app.test_client()).sign_in("ada")

@@ -29,6 +29,8 @@ EXAMPLES = {
     "<node_id>": "0" * 55 + "1",
     "<worker_id>": "0" * 55 + "1",
     "<placement_group_id>": "0" * 35 + "1",
+    "<profile_id>": "0" * 23 + "1",
+    "<format>": "raw",
 }
 CANARY = "canary-5e1f0c"
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import html.parser
 import json
+import time
 
+import msgspec
 import pytest
+import redis
 
+from clusterstate import stacks
 from clusterstate.journal import Journal
+from clusterstate.profile_answers import ProfileProgress
+from clusterstate.profiles import Asked, Profile, Target
+from clusterstate.store import profiles as kept
+from clusterstate.store import queues
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.test_access import example
 from webapp.routes import ROUTES
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><b id=marker>{{7777*7}}\x1b[31m\u202e"
-TASK = "0" * 47 + "1"
+TASK, PROFILE = "0" * 47 + "1", "0" * 23 + "1"
 JOB, ACTOR, NODE, WORKER, GROUP = "00000001", "0" * 31 + "1", "0" * 55 + "1", "0" * 55 + "1", "0" * 35 + "1"
 
 
@@ -31,7 +39,21 @@ class Elements(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def hostile(cluster: BuiltCluster) -> BuiltCluster:
+def profile(redis_client: redis.Redis) -> None:
+    """A profile whose every name is hostile."""
+    merging = stacks.Merging()
+    merging.add(stacks.Thread(4711, 4711, HOSTILE), [stacks.Frame(HOSTILE, HOSTILE, 3), stacks.Frame(f"{HOSTILE};", HOSTILE)], 60)
+    packed = stacks.pack(merging.samples())
+    answer = msgspec.to_builtins(ProfileProgress(1.0, 1.0, 60, ended="STOPPED", detail=HOSTILE, packed_bytes=len(packed)))
+    queues.store_part(redis_client, "probe-1", packed)
+    queues.store_answer(redis_client, queues.Answer("probe-1", queues.DONE, time.time(), answer))
+    asked = (Asked(HOSTILE, (0,), "probe-1"), Asked(HOSTILE, (0,), problem=HOSTILE))
+    target = Target(NODE, 4711, 1, HOSTILE, HOSTILE, WORKER)
+    kept.keep(redis_client, Profile(PROFILE, "demo", HOSTILE, "cpu", HOSTILE, time.time(), HOSTILE, (target,), asked))
+
+
+@pytest.fixture
+def hostile(cluster: BuiltCluster, profile: None) -> BuiltCluster:
     """One of each thing, every text in it hostile."""
     text, pairs = HOSTILE, {HOSTILE: HOSTILE}
     cluster.with_node(
@@ -83,7 +105,7 @@ def hostile(cluster: BuiltCluster) -> BuiltCluster:
     return cluster
 
 
-NEEDS_A_QUESTION = frozenset({"log_search_data", "log_of", "log_archive", "log_file", "follow_log"})
+NEEDS_A_QUESTION = frozenset({"new_profile", "compare_profiles", "log_search_data", "log_of", "log_archive", "log_file", "follow_log"})
 """Answer 400 without one; what they answer is looked at in tests of their own."""
 
 
@@ -101,6 +123,9 @@ def test_every_page_is_there_and_no_text_of_a_cluster_becomes_part_of_it(ada: Pe
         for answer in (ada.page(path), ada.fragment(path)):
             assert answer.status_code == 200 or path in ("/", "/login"), (path, answer.text[:500])
             assert "54439" not in answer.text, path
+            if not (answer.content_type or "").startswith("text/html"):
+                assert answer.headers["X-Content-Type-Options"] == "nosniff", path
+                continue
             for tag, attributes in Elements(answer.text).found:
                 assert attributes.get("id") != "marker", path
                 assert "style" not in attributes, (path, tag)

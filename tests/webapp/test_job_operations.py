@@ -34,12 +34,6 @@ DOWN = "unix:///nowhere/redis.sock"
 
 
 @pytest.fixture
-def otto(app: Flask, users: Journal) -> Person:
-    """An operator's browser."""
-    return Person(app.test_client()).sign_in("otto")
-
-
-@pytest.fixture
 def worker(redis_client: redis.Redis, settings: Settings, cluster: BuiltCluster) -> OperationsWorker:
     """The worker of demo's operations says that it lives; it takes nothing up. The head node's agent takes jobs."""
     cluster.with_node(is_head_node=True, dashboard_agent_listen_port=52365)

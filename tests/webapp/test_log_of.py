@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.settings import Settings
 from clusterstate.store.kept_logs import KeptLogsWriter, Piece, host_file
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
+from tests.webapp.nodes_here import answer_here
 from workers.probes import logs
-from workers.probes.running import CannotAnswer, Running, set_running
+from workers.probes.running import Running, set_running
 from workers.sources.beneath import NotThere
-from workers.start import function_of
 
 NODE = "0" * 55 + "7"
 WORKER, BEFORE = "ab" * 28, "cd" * 28
@@ -34,15 +31,7 @@ def folder(tmp_path: Path, cluster: BuiltCluster, monkeypatch: pytest.MonkeyPatc
     lives = [{"worker_id": BEFORE, "node_id": NODE}]
     cluster.with_actor(actor_id=ACTOR, state="ALIVE", worker_id=WORKER, node_id=NODE, previous_incarnations=lives)
     cluster.project()
-    monkeypatch.setattr(logs, "log_folder", lambda node_id: tmp_path)
-
-    def ask(self: NodeQuestions, probe: Any, cluster: str, host: str, within_s: float) -> Any:
-        try:
-            return json.loads(json.dumps(function_of(type(probe))(**asdict(probe))))
-        except CannotAnswer as why:
-            raise Unanswered(str(why)) from None
-
-    monkeypatch.setattr(NodeQuestions, "ask", ask)
+    answer_here(tmp_path, monkeypatch)
     for worker_id, pid in ((WORKER, 77), (BEFORE, 66)):
         (tmp_path / f"worker-{worker_id}-01000000-{pid}.out").write_text(f"printed by {pid}\n")
         (tmp_path / f"worker-{worker_id}-01000000-{pid}.err").write_text("")
@@ -74,6 +63,22 @@ def test_an_actor_shows_all_its_lives(vera: Person, folder: Path) -> None:
     assert "It lived 2 times" in page
     assert "stdout of pid 77" in page
     assert "stdout of pid 66" in page
+
+
+def test_a_replica_of_serve_brings_the_file_that_serve_writes_for_it(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    (folder / "serve").mkdir()
+    (folder / "serve" / "replica_app_Model_x1.log").write_text("GET / 200\n")
+    (folder / "serve" / "replica_app_Model_x2.log").write_text("of another one\n")
+    replica, name = "0" * 31 + "8", "SERVE_REPLICA::app#Model#x1"
+    cluster.with_actor(actor_id=ACTOR, state="ALIVE", worker_id=BEFORE, node_id=NODE)
+    cluster.with_actor(actor_id=replica, name=name, ray_namespace="serve", state="ALIVE", worker_id=WORKER, node_id=NODE)
+    cluster.project()
+    for whose in (f"actor={replica}", f"worker={WORKER}"):
+        page = vera.page(f"/c/demo/logs/of?{whose}").text
+        assert re.findall(r">(stdout|stderr|system|Serve)\b[^<]*</a>", page) == ["stdout", "stderr", "system", "Serve"]
+        link = re.search(r'href="([^"]+)"[^>]*>Serve<', page)
+        assert link is not None
+        assert "GET / 200" in text(vera.page(link[1].replace("&amp;", "&")).text)
 
 
 def test_a_task_shows_its_own_lines_alone(vera: Person, cluster: BuiltCluster, folder: Path) -> None:

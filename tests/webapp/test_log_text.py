@@ -57,3 +57,24 @@ def test_a_line_of_nothing_but_colours_is_bounded() -> None:
     found = spans(b"".join(b"\x1b[3%dmx" % (number % 8) for number in range(20_000)))
     assert len(found) <= MAX_SPANS + 20
     assert sum(len(span.text) for span in found) == 20_000, "its text is all there"
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "shown"),
+    [
+        (b"it was lost", [(7, 11)], [Span("it was "), Span("lost", is_found=True)]),
+        (b"aXbX", [(1, 2), (3, 4)], [Span("a"), Span("X", is_found=True), Span("b"), Span("X", is_found=True)]),
+        (
+            b"\x1b[31mred\x1b[0m end",
+            [(6, 14)],
+            [Span("r", ("fg-red",)), Span("ed", ("fg-red",), is_found=True), Span(" e", is_found=True), Span("nd")],
+        ),
+        ("é lost".encode(), [(3, 7)], [Span("é "), Span("lost", is_found=True)]),
+        (b"10%\r20% done", [(0, 3), (8, 12)], [Span("20% "), Span("done", is_found=True)]),
+        (b"a\xffb", [(1, 2)], [Span("a"), Span("\\xff", (), True, True), Span("b")]),
+        (b"short", [(3, 900)], [Span("sho"), Span("rt", is_found=True)]),
+        (b"none", [(2, 2)], [Span("none")]),
+    ],
+)
+def test_what_was_searched_stands_out_whatever_colours_it_has(line: bytes, found: list[tuple[int, int]], shown: list[Span]) -> None:
+    assert spans(line, found=found) == shown

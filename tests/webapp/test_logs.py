@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from clusterstate.log_levels import level_of
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import ListLogs, ReadLog
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.test_every_page import HOSTILE, Elements
-from webapp.log_levels import level_of
 
 NODE = "0" * 55 + "7"
 FILE = "AbCdEfGhIjKlMnOp"
@@ -77,7 +77,7 @@ def test_the_files_of_the_head_are_shown_first(vera: Person, node: Answering) ->
     node.value = listing(file("worker-x.out", worker_id="ab" * 28, pid=77, job_id="01000000"))
     page = vera.page("/c/demo/logs")
     assert page.status_code == 200
-    assert node.asked == [ListLogs(NODE)]
+    assert node.asked == [ListLogs(NODE, with_workers=True)]
     assert f"/c/demo/logs/{NODE}/{FILE}" in page.text
     assert f"/c/demo/workers/{'ab' * 28}" in page.text
     assert "1 of 7 files; 3 empty ones are hidden" in text(page.text).replace(" ;", ";")
@@ -86,7 +86,7 @@ def test_the_files_of_the_head_are_shown_first(vera: Person, node: Answering) ->
 def test_what_is_asked_of_the_list_is_asked_of_the_node(vera: Person, node: Answering) -> None:
     node.value = listing(file("a.err"), matching=500)
     page = vera.page(f"/c/demo/logs?node={NODE}&group=serve&name=.ERR&empty=1&sort=size&from=100")
-    assert node.asked == [ListLogs(NODE, "serve", ".ERR", with_empty=True, sort="size", offset=100)]
+    assert node.asked == [ListLogs(NODE, "serve", ".ERR", with_empty=True, sort="size", offset=100, with_workers=True)]
     assert 'rel="next"' in page.text
     assert 'rel="prev"' in page.text
 
@@ -190,6 +190,9 @@ def test_an_empty_file_says_so(vera: Person, node: Answering) -> None:
         (b"ERROR:root:it failed", "error"),
         (b"\x1b[31mERROR\x1b[0m it failed", "error"),
         (b'{"levelname": "ERROR", "message": "x"}', "error"),
+        (b'{"message": "ERROR", "level": "warn"}', "warning"),
+        (b'{"message": "{\\"level\\": \\"ERROR\\"}", "level": "info"}', "info"),
+        (b'{"level": "loud", "message": "ERROR"}', None),
         (b"Traceback (most recent call last):", "error"),
         (b"(pid=7) Traceback (most recent call last):", "error"),
         (b"ValueError: nope", "error"),

@@ -60,6 +60,15 @@ def test_what_was_written_last_comes_first_and_empty_files_are_counted() -> None
 
 
 @pytest.mark.usefixtures("folder")
+def test_files_of_each_worker_are_counted_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert listed()["workers"] == {}
+    assert listed(with_workers=True)["workers"] == {WORKER: 1}
+    assert listed(with_workers=True, with_empty=True)["workers"] == {WORKER: 2}
+    monkeypatch.setattr(probe, "MOST_WORKERS", 0)
+    assert listed(with_workers=True)["workers_are_whole"] is False
+
+
+@pytest.mark.usefixtures("folder")
 def test_files_are_found_by_name_and_group_and_come_in_pages() -> None:
     assert names(listed(name="MODEL")) == ["serve/replica_app_Model_x.log"]
     assert names(listed(group="worker")) == [f"worker-{WORKER}-01000000-77.out"]

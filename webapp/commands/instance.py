@@ -117,7 +117,7 @@ class Instance:
             if self._has_journal():
                 roles += [here.operations(), here.keeper()]
         if self.command in {"up", "node"}:
-            roles += [here.node(), here.probes(machine.QUICK), here.probes(machine.LONG), here.follower()]
+            roles += [here.node(), *here.probes(), here.follower()]
         if self.command in {"up", "projector"}:
             roles.append(here.projector())
         return roles + self._listening()
@@ -258,12 +258,13 @@ class Instance:
 
     def _follow(self, supervisor: Supervisor) -> None:
         """The watched cluster is another: what spoke with the old one is started anew."""
-        from workers.machine import COLLECTOR, LONG, NODE, OPERATIONS, QUICK
+        from workers.machine import COLLECTOR, NODE, OPERATIONS, PROBE_ROLES
 
         first, self._watched = not self._watched, self.target.address
         self.say(f"Watching the Ray cluster at {self.target.address} as {self.cluster}.")
         if not first:
-            supervisor.restart(*(name for name in (COLLECTOR, NODE, QUICK, LONG, OPERATIONS) if name in supervisor.running))
+            speaking = (COLLECTOR, NODE, *(name for name, _ in PROBE_ROLES), OPERATIONS)
+            supervisor.restart(*(name for name in speaking if name in supervisor.running))
 
     def _announce(self, supervisor: Supervisor) -> None:
         from clusterstate.store.connection import redis_url

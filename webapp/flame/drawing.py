@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from webapp.flame.labels import FRAME, Label, look_of
+from webapp.flame.labels import FRAME, Label, look_of, short_file
 from webapp.flame.tree import Tree
 from webapp.flame.units import amount, part, points
 from webapp.formatting import shortened
@@ -135,7 +135,8 @@ class Pen:
             look += " found" if number in self.found else " dim"
         if tree.before is not None:
             name = f"{sign(self._shares(node))} {name}"
-        title = "\n".join(filter(None, (name, place, self._counts(node))))
+        whole_place = place_of(label, tree.lines.get(number, 0), is_whole=True)
+        title = "\n".join(filter(None, (name, whole_place, self._counts(node))))
         href = self.link(node) if self.link is not None else ""
         has_name, has_place = width >= LABELLED_FROM, bool(place) and width >= PLACED_FROM
         return Box(node, href, x, width, y, look, name, place, title, has_name, has_place)
@@ -163,12 +164,13 @@ class Pen:
         return counts + (f"; {amount(tree.own[node], self.unit)} in itself" if tree.own[node] else "")
 
 
-def place_of(label: Label, line: int = 0) -> str:
-    """file:line, as far as they are known."""
+def place_of(label: Label, line: int = 0, *, is_whole: bool = False) -> str:
+    """file:line, as far as they are known: the end of the path that tells which file it is, or the whole path."""
     if label.kind != FRAME or not label.file:
         return ""
     line = label.line or line
-    return shortened(label.file, LONGEST_FILE) + (f":{line}" if line else "")
+    file = label.file if is_whole else short_file(label.file)
+    return shortened(file, LONGEST_FILE) + (f":{line}" if line else "")
 
 
 def change_look(before: float, after: float) -> str:

@@ -18,6 +18,8 @@ RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
 SALT = b"6699"
 """With it torch, numpy, pandas, pyarrow, jax, tensorflow and others that are often seen together have a colour each."""
+END_FOLDERS = 3
+"""Parts of a path of a program's own that are shown."""
 UNKNOWN_MODULE = "not known"
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NO_SYMBOL = "(no symbol)"
@@ -107,6 +109,18 @@ def module_of(file: str) -> str:
         if len(parts) > 1:
             return _first(parts[-1])
     return _first(path.rsplit("/", 1)[-1] if path.startswith("/") or path[1:3] == ":/" else path)
+
+
+@lru_cache(maxsize=20_000)
+def short_file(file: str) -> str:
+    """As much of a path as tells which file it is: below the folder it was installed in, or its end."""
+    path = file.replace("\\", "/")
+    for folder in (_INSTALLED, _PYTHON_FOLDER):
+        parts = folder.split(path)
+        if len(parts) > 1 and parts[-1]:
+            return parts[-1]
+    parts = path.split("/")
+    return path if len(parts) <= END_FOLDERS + 1 else "…/" + "/".join(parts[-END_FOLDERS:])
 
 
 @lru_cache(maxsize=20_000)

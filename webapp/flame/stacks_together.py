@@ -132,9 +132,16 @@ def where(frames: Sequence[Frame]) -> str:
     """The innermost function that tells something, with its package: what waits in the standard library is named by who waits."""
     if not frames:
         return "no Python code"
+    if has_no_task(frames):
+        return "Ray's main loop, with no task"
     telling = next((frame for frame in reversed(frames) if frame.file and origin_of(frame.file) not in (STDLIB, NATIVE)), frames[-1])
     name, place = shortened(telling.function, 80) or "(no name)", _folder(telling.file)
     return f"{name} ({place})" if place else name
+
+
+def has_no_task(frames: Sequence[Frame]) -> bool:
+    """Whether it is a Ray worker's own thread that waits to be given a task."""
+    return bool(frames) and frames[-1].function.rpartition(".")[2] == "main_loop" and origin_of(frames[-1].file) == RAY
 
 
 def _folder(file: str) -> str:
@@ -174,7 +181,7 @@ def _standing(member: Member) -> Iterable[Standing]:
 
 def _movement(member: Member, thread: ThreadStack) -> str:
     """A thread is known again by its id, or else by its name, in the same process."""
-    if len(member.passes) < 2:
+    if len(member.passes) < 2 or has_no_task(thread.frames):
         return UNKNOWN
     first = member.passes[0]
     for answer in member.passes:

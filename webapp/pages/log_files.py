@@ -6,15 +6,13 @@ import re
 
 from flask import Response, request
 
-from clusterstate import model
 from clusterstate.log_answers import Listing, Unreadable, read_answer
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogs
-from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import NODES
+from clusterstate.query import BadQuery
 from webapp.log_hosts import host_asked
 from webapp.log_reading import AT_ONCE_BYTES, LogSource, Member, archive
-from webapp.pages.logs import AskedFiles, asked_files, asked_scope
+from webapp.pages.logs import AskedFiles, asked_files, asked_scope, known_node
 from webapp.parts import parts
 from webapp.scope import Scope
 
@@ -64,7 +62,8 @@ def download_archive(scope: Scope) -> Response:
 
 
 def _all(scope: Scope, source: LogSource, asked: AskedFiles) -> list[Member]:
-    probe = ListLogs(source.node_id, asked.group, asked.name, *asked_scope(scope, asked).ids, sort="name", limit=MOST_FILES)
+    node = known_node(scope, source.node_id)
+    probe = ListLogs(source.node_id, asked.group, asked.name, *asked_scope(scope, asked, node).ids, sort="name", limit=MOST_FILES)
     try:
         listing = read_answer(source.questions.ask(probe, source.cluster, source.host, ANSWERED_WITHIN_S), Listing)
     except Unreadable as why:
@@ -79,9 +78,7 @@ def _all(scope: Scope, source: LogSource, asked: AskedFiles) -> list[Member]:
 
 def source_of_node(scope: Scope, node_id: str) -> LogSource:
     """Where the files of a node are asked for. Raises NotFound, Unanswered."""
-    node: model.Node | None = scope.reader.get(NODES, node_id)
-    if node is None:
-        raise NotFound(f"There is no node {node_id[:64]} in this session.")
+    node = known_node(scope, node_id)
     return LogSource(parts().questions, scope.cluster, host_asked(scope, node), node_id)
 
 

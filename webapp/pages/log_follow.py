@@ -16,7 +16,8 @@ from webapp.formatting import moment
 from webapp.log_following import Event, Following, Place
 from webapp.log_lines import LogWindow
 from webapp.pages.log_files import source_of_node
-from webapp.pages.logs import FileLinks, LogFile, number_asked
+from webapp.pages.log_view import FileLinks, LogFile
+from webapp.pages.logs import number_asked
 from webapp.parts import parts
 from webapp.preferences import BROWSER, preferences
 from webapp.scope import Scope

@@ -10,13 +10,15 @@ from flask import Response, request
 
 from clusterstate import model
 from clusterstate.log_answers import ListedFile, Listing, LogPart, Unreadable
+from clusterstate.log_names import SERVE, serve_file
 from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
 from webapp import log_scope
 from webapp.log_lines import window_of
-from webapp.pages.logs import FileLinks, LogFile, ask_node
+from webapp.pages.log_view import FileLinks, LogFile
+from webapp.pages.logs import ask_node
 from webapp.responses import page_response
 from webapp.scope import Scope, href
 from webapp.tabs import Tab
@@ -37,6 +39,7 @@ class Place:
     node_id: str
     scope: log_scope.LogScope
     group: str | None = None
+    name: str = ""  # that a file's must hold
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,9 @@ def _of_worker(reader: SessionReader, worker_id: str) -> Thing:
     worker: model.Worker | None = reader.get(WORKERS, worker_id)
     if worker is None:
         raise NotFound(f"No worker {worker_id[:64]!r} is remembered in this session.")
-    places = (Place(worker.node_id, log_scope.of(reader, worker=worker_id)),) if worker.node_id else ()
+    places: tuple[Place, ...] = (Place(worker.node_id, log_scope.of(reader, worker=worker_id)),) if worker.node_id else ()
+    for actor in reader.find(ACTORS, "worker_id", worker_id, 1):
+        places += _of_serve(actor)
     return Thing(places, whose=("worker", worker_id))
 
 
@@ -148,7 +153,13 @@ def _of_actor(reader: SessionReader, actor_id: str) -> Thing:
     note = f"It lived {len(lives)} times: the files of each life are here, the last life first." if len(lives) > 1 else None
     if not lives:
         note = "It has no process yet, so it has written nothing." if actor.state != "DEAD" else "No process of it is known."
-    return Thing(places[:MOST_NODES], note=note, whose=("actor", actor_id))
+    return Thing((*places[:MOST_NODES], *_of_serve(actor)), note=note, whose=("actor", actor_id))
+
+
+def _of_serve(actor: model.Actor) -> tuple[Place, ...]:
+    """The file that a replica, a proxy or the controller of Serve logs to, beside what its process printed."""
+    name = serve_file(actor)
+    return (Place(actor.node_id, log_scope.LogScope(), SERVE, name),) if name and actor.node_id else ()
 
 
 def _of_task(reader: SessionReader, task_id: str, attempt: str) -> Thing:
@@ -207,7 +218,7 @@ def _files(scope: Scope, thing: Thing, problems: list[str], gone: dict[str, mode
         if node is None:
             problems.append(f"Node {place.node_id[:8]} is not remembered.")
             continue
-        probe = ListLogs(place.node_id, place.group, "", *place.scope.ids, with_empty=True, limit=FILES_SHOWN)
+        probe = ListLogs(place.node_id, place.group, place.name, *place.scope.ids, with_empty=True, limit=FILES_SHOWN)
         listing, problem = ask_node(scope, node, probe, Listing)
         if problem is not None:
             problems.append(f"Node {place.node_id[:8]}: {problem}" if len(thing.places) > 1 else problem)
@@ -231,17 +242,18 @@ def _chosen(files: list[ThingFile], thing: Thing) -> ThingFile | None:
 
 
 def _order(found: ThingFile) -> tuple[int, int, int]:
-    """Of one life together: what was printed, errors, Ray's own; older parts after them."""
-    return found.file.rotation, STREAMS.get(found.file.stream, 3), -found.file.modified_ms
+    """Of one life together: what was printed, errors, Ray's own, Serve's; older parts after them."""
+    kind = len(STREAMS) if found.file.group == SERVE else STREAMS.get(found.file.stream, len(STREAMS))
+    return found.file.rotation, kind, -found.file.modified_ms
 
 
 def _tabs(files: list[ThingFile], chosen: ThingFile | None) -> Iterator[Tab]:
     lives = {found.file.pid for found in files if found.file.pid}
     for found in sorted(files, key=lambda one: (-(one.file.pid or 0) if len(lives) > 1 else 0, *_order(one))):
         file = found.file
-        if not file.size and found is not chosen and file.stream == "system":
+        if not file.size and found is not chosen and file.stream == "system" and file.group != SERVE:
             continue
-        label = file.stream if file.stream in STREAMS else "log"
+        label = "Serve" if file.group == SERVE else file.stream if file.stream in STREAMS else "log"
         if len(lives) > 1 and file.pid:
             label += f" of pid {file.pid}"
         if file.rotation:

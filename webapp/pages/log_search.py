@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, request
 
 from clusterstate import model
+from clusterstate.log_levels import level_of
 from clusterstate.log_names import GROUPS
 from clusterstate.probes import SearchLogs
 from clusterstate.query import BadQuery
@@ -17,11 +18,10 @@ from clusterstate.resources import NODES
 from clusterstate.store import queues
 from webapp import log_scope, log_searches
 from webapp.log_hosts import nodes_with_logs
-from webapp.log_levels import level_of
 from webapp.log_searches import FileFound, Results
 from webapp.log_text import Span, plain, spans
 from webapp.moments import moment_asked
-from webapp.pages.logs import LABELS, short_name
+from webapp.pages.logs import LABELS, flag_asked, short_name
 from webapp.parts import parts
 from webapp.preferences import preferences
 from webapp.responses import freshness_answer, json_response, page_response, redirect_to
@@ -84,7 +84,7 @@ class ShownLine:
 
     number: int | None  # None: it is not known how many stand before
     offset: int
-    parts: list[tuple[list[Span], bool]]  # whether that matched
+    spans: list[Span]
     level: str | None
     is_hit: bool
     is_late: bool  # the line began before what is shown
@@ -271,8 +271,8 @@ def _asked(most: int = MOST_SHOWN) -> AskedSearch:
         raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
     asked = AskedSearch(
         q=q,
-        regex=_flag("regex"),
-        case=_flag("case"),
+        regex=flag_asked("regex"),
+        case=flag_asked("case"),
         context=_count("context", 0, 0, 5),
         group=group,
         limit=_count("limit", SHOWN if most == MOST_SHOWN else most, 1, most),
@@ -284,13 +284,6 @@ def _asked(most: int = MOST_SHOWN) -> AskedSearch:
     for name, text in (("from", asked.since), ("to", asked.until)):
         moment_asked(name, text, now, zone)
     return asked
-
-
-def _flag(name: str) -> bool:
-    value = request.args.get(name, "0") or "0"
-    if value not in {"0", "1"}:
-        raise BadQuery(f"{name} is {value[:32]!r}; it must be 0 or 1.")
-    return value == "1"
 
 
 def _count(name: str, default: int, least: int, most: int) -> int:
@@ -318,7 +311,7 @@ def _shown(results: Results, limit: int) -> Iterator[ShownFile]:
                 ShownLine(
                     number=line.number,
                     offset=line.offset,
-                    parts=_marked(content, line.marks),
+                    spans=spans(content, found=line.marks),
                     level=None if line.skipped else level_of(content),
                     is_hit=is_hit,
                     is_late=line.skipped > 0,
@@ -328,22 +321,6 @@ def _shown(results: Results, limit: int) -> Iterator[ShownFile]:
             )
             before = line.number
         yield ShownFile(file, lines, file.hits - hits)
-
-
-def _marked(content: bytes, marks: tuple[tuple[int, int], ...]) -> list[tuple[list[Span], bool]]:
-    found: list[tuple[list[Span], bool]] = []
-    at = 0
-    for start, end in marks:
-        if not at <= start <= end <= len(content):
-            continue
-        if start > at:
-            found.append((spans(content[at:start]), False))
-        if end > start:
-            found.append((spans(content[start:end]), True))
-        at = end
-    if at < len(content):
-        found.append((spans(content[at:].rstrip(b"\r")), False))
-    return found
 
 
 def _bars(results: Results, asked: AskedSearch) -> list[Bar]:

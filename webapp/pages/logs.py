@@ -1,4 +1,4 @@
-"""Logs: the files of a node's log folder, and what stands in one."""
+"""Logs: the files of a node's log folder."""
 
 from __future__ import annotations
 
@@ -9,36 +9,47 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.log_answers import Listing, LogPart, Unreadable, read_answer
+from clusterstate.log_answers import ListedFile, Listing, Unreadable, read_answer
 from clusterstate.log_names import GROUPS
 from clusterstate.node_questions import Unanswered
-from clusterstate.probes import ListLogs, ReadLog
+from clusterstate.probes import CountLevels, FindInLog, ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
+from webapp.log_everywhere import MOST_OF_A_HOST, list_everywhere
 from webapp.log_hosts import host_asked, nodes_with_logs
-from webapp.log_lines import LogWindow, window_of
-from webapp.moments import moment_asked
+from webapp.log_owners import Owner, Owners
 from webapp.parts import parts
-from webapp.preferences import preferences
-from webapp.responses import page_response
+from webapp.responses import freshness_answer, json_response, page_response
 from webapp.scope import Scope, href
 
 T = TypeVar("T")
 
 ANSWERED_WITHIN_S = 6.0
 FILES_SHOWN = 100
-LINES_SHOWN = 400
+CLASSES_SHOWN = 20
+ALL_NODES = "all"
+FILE_FIELDS = (
+    "file_id", "name", "size", "modified_ms", "group", "stream", "rotation", "worker_id", "job_id", "submission_id", "pid", "first",
+)  # fmt: skip
 LABELS = {
     "driver": "Driver", "worker": "Worker", "serve": "Serve", "raylet": "Raylet", "gcs": "GCS",
     "autoscaler": "Autoscaler", "runtime-env": "Runtime env", "other": "Other",
 }  # fmt: skip
 SORTS = ("-modified", "modified", "-size", "size", "name", "-name")
-LIST_ARGUMENTS = frozenset({"node", "group", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
-FILE_ARGUMENTS = frozenset({"at", "back", "raw", "time", "times", "wrap", "follow", "theme"})
+LIST_ARGUMENTS = frozenset({"node", "group", "class_name", "name", "empty", "sort", "from", "job", "actor", "worker", "theme"})
 MOST_NAME = 200
 LONG_ID = re.compile(r"[0-9a-f]{32,}")
 MOST_OFFSET = 1 << 62
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file of the list."""
+
+    node: model.Node
+    file: ListedFile
+    owner: Owner | None
 
 
 @dataclass(frozen=True)
@@ -46,25 +57,17 @@ class LogList:
     """All that logs/list.html may use."""
 
     nodes: list[model.Node]  # those alive, the head first, and those that are gone
-    node: model.Node | None
-    listing: Listing
+    node: model.Node | None  # None: all of them
+    rows: list[FileRow]
+    listing: Listing  # how many there are
     first: int  # number of the first file shown, from 0
-    problem: str | None  # why there are no files
+    problem: str | None = None  # why there are no files
+    missing: tuple[tuple[str, str], ...] = ()  # (node, why) of those whose files are missing
+    classes: tuple[tuple[str, int], ...] = ()  # files of each class of actors, the most first
 
-
-@dataclass(frozen=True)
-class LogFile:
-    """All that logs/file.html may use."""
-
-    node: model.Node
-    file_id: str
-    window: LogWindow | None
-    problem: str | None
-    raw: bool
-    times: bool  # a column of them
-    wrap: bool
-    time: str  # that was asked for
-    follow: bool = False  # what is written is added while one looks on
+    @property
+    def is_everywhere(self) -> bool:
+        return self.node is None and self.problem is None
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,21 @@ class AskedFiles:
     job: str = ""
     actor: str = ""
     worker: str = ""
+    class_name: str = ""  # of actors: the files of the workers they run in, or ran
+
+    @property
+    def is_of_one(self) -> bool:
+        """Of one of Ray's things, whose files may be on any node."""
+        return bool(self.job or self.actor or self.worker)
+
+    def arguments(self, first: int = 0, **other: Any) -> dict[str, Any]:
+        """For a URL, without what is so anyhow."""
+        values = {**asdict(self), "empty": 1 if self.empty else None, "from": first} | other
+        return {name: value or None for name, value in values.items() if not (name == "sort" and value == SORTS[0])}
 
     def href(self, first: int = 0, **other: Any) -> str:
         """The same list with something else."""
-        values = {**asdict(self), "empty": 1 if self.empty else None} | other
-        kept = {name: value or None for name, value in values.items() if not (name == "sort" and value == SORTS[0])}
-        return href("logs", **kept, **({"from": first} if first else {}))
+        return href("logs", **self.arguments(first, **other))
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,10 @@ class ListLinks:
     page: LogList
 
     def group(self, group: str | None) -> str:
-        return self.asked.href(group=group)
+        return self.asked.href(group=group, class_name="")
+
+    def of_class(self, name: str) -> str:
+        return self.asked.href(group=None, class_name=name)
 
     def sort(self, key: str) -> str:
         """By that column; the other way round if it is already."""
@@ -119,160 +134,113 @@ class ListLinks:
 
     @property
     def next(self) -> str | None:
-        after = self.page.first + len(self.page.listing.files)
-        return self.asked.href(after) if after < self.page.listing.matching else None
-
-
-@dataclass(frozen=True)
-class FileLinks:
-    """Where one goes from a window."""
-
-    page: LogFile
-
-    def _at(self, at: int | None, *, back: bool = False, **other: bool) -> str:
-        chosen = {"raw": self.page.raw, "times": self.page.times, "wrap": self.page.wrap, "follow": False, **other}
-        values = {
-            "at": at,
-            "back": 1 if back else None,
-            "raw": 1 if chosen["raw"] else None,
-            "times": 1 if chosen["times"] else None,
-            "wrap": None if chosen["wrap"] else 0,
-            "follow": 1 if chosen["follow"] else None,
-        }
-        return href("log", node_id=self.page.node.node_id, file_id=self.page.file_id, **values)
-
-    def line(self, offset: int) -> str:
-        return f"{self._at(offset)}#b{offset}"
+        after = self.page.first + len(self.page.rows)
+        is_there = after < self.page.listing.matching and not (self.page.is_everywhere and after >= MOST_OF_A_HOST)
+        return self.asked.href(after) if is_there else None
 
     @property
-    def start(self) -> str:
-        return self._at(0)
+    def is_cut(self) -> bool:
+        """Whether there are files that cannot be paged to."""
+        return self.page.is_everywhere and self.page.listing.matching > MOST_OF_A_HOST
 
     @property
-    def end(self) -> str:
-        return f"{self._at(None)}#end"
-
-    @property
-    def earlier(self) -> str:
-        return self._at(self.page.window.start if self.page.window else 0, back=True)
-
-    @property
-    def later(self) -> str:
-        return self._at(self.page.window.end if self.page.window else 0)
-
-    @property
-    def download(self) -> str:
-        return href("log_file", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None)
-
-    @property
-    def follow(self) -> str:
-        """The end of the file, followed; or not any more."""
-        return self._at(None, follow=not self.page.follow)
-
-    @property
-    def events(self) -> str:
-        """Where what is written from here on is told."""
-        window = self.page.window
-        assert window is not None  # noqa: S101 - for the type checker: the template asks only with one
-        begins = window.next_line
-        values = {"at": begins.offset, "inode": window.inode, "number": begins.number, "raw": 1 if self.page.raw else None}
-        return href("follow_log", node_id=self.page.node.node_id, file_id=self.page.file_id, theme=None, **values)
-
-    def switch(self, name: str) -> str:
-        """The same lines, with `raw`, `times` or `wrap` the other way."""
-        return self._at(self.page.window.start if self.page.window else None, **{name: not getattr(self.page, name)})
-
-    @property
-    def search(self) -> str:
-        """In this file alone."""
-        name = self.page.window.name if self.page.window else None
-        return href("log_search", node=self.page.node.node_id, file=name)
+    def data(self) -> str:
+        """The same as JSON."""
+        return f"{href('logs_data')}?{self.asked.href(self.page.first).partition('?')[2]}".rstrip("?")
 
 
 def list_logs(scope: Scope) -> Response:
-    """The files of one node: ?node=, ?group=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first)."""
-    asked = asked_files()
-    first = number_asked("from", 0)
-    nodes = nodes_with_logs(scope)
-    node = _chosen(scope, nodes, asked.node)
-    told: Listing | None = None
-    problem = None
-    if node is None:
-        problem = "No node is known."
-    else:
-        wanted = ListLogs(
-            node.node_id,
-            asked.group,
-            asked.name,
-            *asked_scope(scope, asked).ids,
-            with_empty=asked.empty,
-            sort=asked.sort,
-            offset=first,
-            limit=FILES_SHOWN,
-        )
-        told, problem = ask_node(scope, node, wanted, Listing)
-    page = LogList(
-        nodes=nodes,
-        node=node,
-        listing=told or Listing(),
-        first=first,
-        problem=problem,
-    )
-    asked = replace(asked, node=node.node_id if node else None)
-    links = ListLinks(asked, page)
-    return page_response("logs/list.html", page=page, groups=GROUPS, labels=LABELS, asked=asked, links=links, short_name=short_name)
+    """The files of one node, or with ?node=all of every one.
 
-
-def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
-    """Lines of a file: its end; from the line that holds byte ?at= on; with ?back=1 what stands before; from ?time= on.
-
-    ?raw=1 shows every byte, ?times=1 a column of times, ?wrap=0 long lines on one.
+    ?group=, ?class_name= (of actors), ?job=, ?actor=, ?worker=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first).
     """
-    _check(FILE_ARGUMENTS)
-    node: model.Node | None = scope.reader.get(NODES, node_id)
-    if node is None:
-        raise NotFound(f"There is no node {node_id[:64]} in this session.")
-    at = number_asked("at", 0) if "at" in request.args else None
-    raw = request.args.get("raw") == "1"
-    asked_time = request.args.get("time", "")[:64]
-    at_ms = moment_asked("time", asked_time, parts().now(), preferences().time_zone)
-    wanted = ReadLog(node_id, file_id[:64], at, request.args.get("back") == "1" or at is None, LINES_SHOWN, at_ms)
-    told, problem = ask_node(scope, node, wanted, LogPart)
-    window = None
-    if told is not None:
-        try:
-            window = window_of(told, raw=raw)
-        except Unreadable as why:
-            problem = str(why)
-    page = LogFile(
-        node=node,
-        file_id=file_id,
-        window=window,
-        problem=problem,
-        raw=raw,
-        times=request.args.get("times") == "1",
-        wrap=request.args.get("wrap") != "0",
-        time=asked_time,
-        follow=request.args.get("follow") == "1" and window is not None and not (window.has_later or window.is_kept),
+    asked, page = _listed(scope, FILES_SHOWN)
+    words: dict[str, Any] = {"groups": GROUPS, "labels": LABELS, "short_name": short_name, "classes_shown": CLASSES_SHOWN}
+    return page_response("logs/list.html", page=page, asked=asked, links=ListLinks(asked, page), **words)
+
+
+def list_logs_data(scope: Scope) -> Response:
+    """The same as JSON, up to ?limit=500 files at once."""
+    limit = number_asked("limit", FILES_SHOWN)
+    if not 1 <= limit <= MOST_OF_A_HOST:
+        raise BadQuery(f"limit is {limit}; it must be a number from 1 to {MOST_OF_A_HOST}.")
+    asked, page = _listed(scope, limit)
+    after = page.first + len(page.rows)
+    more = bool(page.rows) and after < page.listing.matching and not (page.is_everywhere and after >= MOST_OF_A_HOST)
+    arguments = {**asked.arguments(after), "limit": None if limit == FILES_SHOWN else limit}
+    about = freshness_answer(scope.state(NODES.name, now=parts().now()).freshness)
+    unanswered = ((page.node.node_id if page.node else None, page.problem),) if page.problem else ()
+    missing = [{"node": node_id, "reason": why, "since": None} for node_id, why in (*unanswered, *page.missing)]
+    return json_response(
+        {
+            "rows": [_as_row(row) for row in page.rows],
+            "total": page.listing.total,
+            "matching": page.listing.matching,
+            "empty": page.listing.empty,
+            "groups": page.listing.groups,
+            "next": href("logs_data", **arguments, theme=None) if more else None,
+            **about,
+            "partial": missing,
+            "source": "kept logs" if page.listing.is_kept else "logs",
+            "exact": page.listing.is_whole and not missing,
+        }
     )
-    return page_response("logs/file.html", page=page, links=FileLinks(page))
+
+
+def _as_row(row: FileRow) -> dict[str, Any]:
+    owner = row.owner
+    told = {name: getattr(row.file, name) for name in FILE_FIELDS}
+    return {"node_id": row.node.node_id, **told, "owner": owner.label if owner else None, "owner_state": owner.state if owner else None}
+
+
+def _listed(scope: Scope, limit: int) -> tuple[AskedFiles, LogList]:
+    asked, first = asked_files(), number_asked("from", 0)
+    nodes = nodes_with_logs(scope)
+    if not nodes:
+        return asked, LogList(nodes, None, [], Listing(), first, "No node is known.")
+    if asked.node is None:
+        asked = replace(asked, node=ALL_NODES if asked.is_of_one else nodes[0].node_id)
+    if asked.node == ALL_NODES:
+        return asked, _everywhere(scope, asked, nodes, first, limit)
+    node = known_node(scope, asked.node or "")
+    wanted = replace(_probe(scope, asked, node), node_id=node.node_id, offset=first, limit=limit, with_workers=True)
+    told, problem = ask_node(scope, node, wanted, Listing)
+    listing, owners = told or Listing(), Owners(scope, node)
+    rows = [FileRow(node, file, owners.of(file)) for file in listing.files]
+    return asked, LogList(nodes, node, rows, listing, first, problem, classes=tuple(owners.counted(listing).items()))
+
+
+def _everywhere(scope: Scope, asked: AskedFiles, nodes: list[model.Node], first: int, limit: int) -> LogList:
+    wanted = replace(_probe(scope, asked, None), offset=first, limit=limit)
+    found = list_everywhere(parts().questions, scope, nodes, wanted, ANSWERED_WITHIN_S)
+    by_id = {node.node_id: node for node in nodes}
+    owners = {node_id: Owners(scope, by_id[node_id]) for node_id in {node_id for node_id, _ in found.files}}
+    rows = [FileRow(by_id[node_id], file, owners[node_id].of(file)) for node_id, file in found.files]
+    return LogList(nodes, None, rows, found.listing, first, missing=found.problems)
+
+
+def _probe(scope: Scope, asked: AskedFiles, node: model.Node | None) -> ListLogs:
+    return ListLogs("", asked.group, asked.name, *asked_scope(scope, asked, node).ids, with_empty=asked.empty, sort=asked.sort)
 
 
 def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
     """What the URL asks of the files of a node. Raises BadQuery."""
-    _check(LIST_ARGUMENTS | also)
+    check_arguments(LIST_ARGUMENTS | also | ({"limit"} if request.path.endswith(".json") else set()))
     args = request.args
     group, sort = args.get("group") or None, args.get("sort") or SORTS[0]
     if group is not None and group not in GROUPS:
         raise BadQuery(f"group is {group[:32]!r}; it must be one of {', '.join(GROUPS)}.")
     if sort not in SORTS:
         raise BadQuery(f"sort is {sort[:32]!r}; it must be one of {', '.join(SORTS)}.")
-    whose = {name: args.get(name, "").strip()[:MOST_NAME] for name in ("job", "actor", "worker")}
+    whose = {name: args.get(name, "").strip()[:MOST_NAME] for name in ("job", "actor", "worker", "class_name")}
     return AskedFiles(args.get("node") or None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, **whose)
 
 
-def asked_scope(scope: Scope, asked: AskedFiles) -> log_scope.LogScope:
-    """Whose files are asked for. Raises NotFound."""
+def asked_scope(scope: Scope, asked: AskedFiles, node: model.Node | None) -> log_scope.LogScope:
+    """Whose files of a node, or of all, are asked for. Raises NotFound."""
+    if asked.class_name:
+        workers = Owners(scope, node).of_class(asked.class_name) if node else log_scope.of_class(scope.reader, asked.class_name)
+        return log_scope.LogScope(worker_ids=workers) if workers else log_scope.NOBODY
     return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
@@ -281,7 +249,9 @@ def short_name(name: str) -> str:
     return LONG_ID.sub(lambda found: f"{found[0][:8]}…", name)
 
 
-def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: type[T]) -> tuple[T | None, str | None]:
+def ask_node(
+    scope: Scope, node: model.Node, probe: ListLogs | ReadLog | FindInLog | CountLevels, kind: type[T]
+) -> tuple[T | None, str | None]:
     """What the node answers, or nothing and why."""
     try:
         value = parts().questions.ask(probe, scope.cluster, host_asked(scope, node), ANSWERED_WITHIN_S)
@@ -290,19 +260,27 @@ def ask_node(scope: Scope, node: model.Node, probe: ListLogs | ReadLog, kind: ty
         return None, str(why)
 
 
-def _chosen(scope: Scope, nodes: list[model.Node], node_id: str | None) -> model.Node | None:
-    if not node_id:
-        return nodes[0] if nodes else None
+def known_node(scope: Scope, node_id: str) -> model.Node:
+    """Raises NotFound."""
     found: model.Node | None = scope.reader.get(NODES, node_id)
     if found is None:
         raise NotFound(f"There is no node {node_id[:64]} in this session.")
     return found
 
 
-def _check(known: frozenset[str]) -> None:
+def check_arguments(known: frozenset[str]) -> None:
+    """Raises BadQuery for one that is not known."""
     for name in request.args:
         if name not in known:
             raise BadQuery(f"{name[:32]!r} is not known here; known are {', '.join(sorted(known - {'theme'}))}.")
+
+
+def flag_asked(name: str) -> bool:
+    """Whether the URL says 1. Raises BadQuery."""
+    value = request.args.get(name, "0") or "0"
+    if value not in {"0", "1"}:
+        raise BadQuery(f"{name} is {value[:32]!r}; it must be 0 or 1.")
+    return value == "1"
 
 
 def number_asked(name: str, default: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from clusterstate.log_names import Named
+from clusterstate.log_names import WORKER, Named
 from clusterstate.log_times import time_of
 from clusterstate.store import kept_logs
 from workers.probes.log_choice import Choice
@@ -19,9 +19,11 @@ from workers.sources import log_windows
 from workers.sources.beneath import NotThere, Refused
 from workers.sources.log_folders import log_folder
 from workers.sources.log_listing import Entry
-from workers.sources.log_places import LogPlace, kept_logs_at, log_folder_at
+from workers.sources.log_places import LogPlace, OpenFile, kept_logs_at, log_folder_at
 
 MOST_LISTED = 500
+MOST_WORKERS = 5_000
+"""Told with how many files each has: 62 bytes for each."""
 MOST_BYTES = 2 << 20
 COUNTED_WITHIN_S = 0.08
 """For the number of the first line; it is unknown where counting would take longer."""
@@ -43,6 +45,7 @@ def list_logs(
     sort: str,
     offset: int,
     limit: int,
+    with_workers: bool = False,
 ) -> dict[str, Any]:
     """A page of a node's log files, with how many there are of each group; the counts are of all that match but for the group."""
     key = SORTS.get(sort.removeprefix("-"))
@@ -56,6 +59,7 @@ def list_logs(
     if not with_empty:
         found = [(entry, told) for entry, told in found if entry.size]
     groups = Counter(told.group for _, told in found)
+    workers = Counter(told.worker_id for _, told in found if with_workers and told.group == WORKER and told.worker_id)
     matching = [(entry, told) for entry, told in found if group is None or told.group == group]
     matching.sort(key=lambda pair: pair[0].name)
     matching.sort(key=lambda pair: key(pair[0]), reverse=sort.startswith("-"))
@@ -66,6 +70,8 @@ def list_logs(
         ],
         "matching": len(matching),
         "groups": dict(groups),
+        "workers": dict(workers.most_common(MOST_WORKERS)),
+        "workers_are_whole": len(workers) <= MOST_WORKERS,
         "empty": empty,
         "total": len(listing.entries),
         "is_whole": listing.is_whole,
@@ -94,8 +100,12 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
                 window = log_windows.backward(file, at, max_lines)
             else:
                 window = log_windows.forward(file, at, max_lines)
-            lines_before = _sum(opened.lines_before, log_windows.count_lines(file, window.start, COUNTED_WITHIN_S))
-            content = b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)
+            return part_of(opened, name, place.is_kept, window, log_windows.count_lines(file, window.start, COUNTED_WITHIN_S))
+
+
+def part_of(opened: OpenFile, name: str, is_kept: bool, window: log_windows.Window, lines_before: int | None) -> dict[str, Any]:
+    """A window as answers tell it (clusterstate.log_answers.LogPart); `lines_before` are newlines between what is there and the window."""
+    first, year = opened.first, time.localtime(opened.modified_ns / 1e9).tm_year
     return {
         "name": name,
         "size": window.size + first,
@@ -104,10 +114,10 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "start": window.start + first,
         "end": window.end + first,
         "first": first,
-        "is_kept": place.is_kept,
-        "lines_before": lines_before,
+        "is_kept": is_kept,
+        "lines_before": _sum(opened.lines_before, lines_before),
         "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
-        "content": b64encode(content).decode(),
+        "content": b64encode(b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)).decode(),
         "times": [time_of(piece.text, year) if piece.starts else None for piece in window.pieces],
         "at": time.time(),
     }

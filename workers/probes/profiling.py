@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from workers.probes.running import CannotAnswer
+import msgspec
+
+from clusterstate import stacks
+from clusterstate.profile_answers import NO_PROGRAM, Abilities, ProcessProgress, ProfileProgress, WhyNot
+from workers.probes.profile_places import Place
+from workers.probes.running import CannotAnswer, running
+from workers.sources import cpu_recording, profile_facts, profile_notes, profile_obstacles
+from workers.sources.cpu_recording import Recorded, Recording, Wanted
+from workers.sources.profile_notes import Note
+from workers.sources.profile_targets import Refused, Target
+from workers.sources.py_spy import version_of
+
+PART_BYTES = 256 * 1024
+MOST_SECONDS = 300
+MOST_HZ = 500
+MOST_TASK_NAME = 1_000
 
 
 def check_profiling(node_id: str, pid: int | None, started_ms: int | None) -> dict[str, Any]:
     """Abilities (clusterstate.profile_answers)."""
-    raise CannotAnswer("Not there yet.")
+    place = Place()
+    try:
+        if pid is None:
+            place.finder(node_id)
+            facts = None
+        else:
+            with place.open(node_id, pid, started_ms) as target:
+                facts = profile_facts.target_facts(target)
+    except Refused as refused:
+        why = refused.why_not
+        return _plain(Abilities(why, why, why, why))
+    why_not = profile_obstacles.before(place.node, facts)
+    return _plain(Abilities(stacks=why_not, memory=WhyNot(NO_PROGRAM), gpu=WhyNot(NO_PROGRAM), native=why_not))
 
 
 def record_cpu(
@@ -24,7 +52,17 @@ def record_cpu(
     while_task: str,
 ) -> dict[str, Any]:
     """Tells packed samples in parts at the end; answers a ProfileProgress."""
-    raise CannotAnswer("Not there yet.")
+    if not 1 <= duration_s <= MOST_SECONDS or not 1 <= rate_hz <= MOST_HZ or len(while_task) > MOST_TASK_NAME:
+        raise CannotAnswer(f"A profile lasts 1 to {MOST_SECONDS} s, with 1 to {MOST_HZ} samples a second.")
+    place = Place()
+    wanted = Wanted(duration_s, rate_hz, native, idle, subprocesses, while_task)
+
+    def record(target: Target, note: Note) -> Recorded:
+        assert place.program is not None  # noqa: S101 - for the type checker: it was looked for before
+        return Recording(place.program, target, wanted, place.node, running().report, running().should_stop).run(note)
+
+    found = _recorded(place, node_id, pid, started_ms, record)
+    return told(found, duration_s, version_of(place.program) if place.program is not None else "")
 
 
 def record_memory(
@@ -39,3 +77,42 @@ def record_memory(
 ) -> dict[str, Any]:
     """Tells packed samples in parts at the end; answers a ProfileProgress."""
     raise CannotAnswer("Not there yet.")
+
+
+def _recorded(place: Place, node_id: str, pid: int, started_ms: int, record: Callable[[Target, Note], Recorded]) -> Recorded:
+    """One profile of a process at a time."""
+    if place.program is None:
+        return Recorded(why_not=profile_obstacles.before(place.node))
+    try:
+        with place.open(node_id, pid, started_ms) as target, profile_notes.profiling(place.notes(), target) as note:
+            return record(target, note)
+    except Refused as refused:
+        return Recorded(why_not=refused.why_not)
+    except profile_notes.Busy:
+        return cpu_recording.busy("Somebody profiles this process already.")
+
+
+def told(found: Recorded, duration_s: int, profiler: str, processes: tuple[ProcessProgress, ...] = ()) -> dict[str, Any]:
+    """Tells the samples in parts; the answer is how it went."""
+    packed = stacks.pack(found.samples) if found.samples.stacks else b""
+    for start in range(0, len(packed), PART_BYTES):
+        running().tell(packed[start : start + PART_BYTES])
+    return _plain(
+        ProfileProgress(
+            sampled_s=found.sampled_s,
+            duration_s=float(duration_s),
+            samples=found.samples.total,
+            errors=found.errors,
+            ended=found.ended,
+            detail=found.detail[:2000],
+            why_not=found.why_not,
+            profiler=profiler,
+            packed_bytes=len(packed),
+            processes=processes,
+        )
+    )
+
+
+def _plain(answer: msgspec.Struct) -> dict[str, Any]:
+    value: dict[str, Any] = msgspec.to_builtins(answer)
+    return value

@@ -21,7 +21,9 @@ class Running:
     cluster: str
     host: str
     report: Callable[[str], None]  # progress, in words
-    tell: Callable[[bytes], None]  # a part of the answer, JSON
+    tell: Callable[[bytes], None]  # a part of the answer
+    session: Callable[[], str | None] = lambda: None  # of Ray that the cluster is in now; None: not known
+    should_stop: Callable[[], bool] = lambda: False  # whether it is to end now, with what it has
 
 
 _current: ContextVar[Running] = ContextVar("running_probe")

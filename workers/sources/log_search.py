@@ -210,7 +210,7 @@ class Search:
                     pass_fds=[one.file for one in opened.values()],
                 )
                 self._running[process.pid] = process
-            _limit(process.pid)
+            limit_memory(process.pid)
             assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
             try:
                 self._read(process.stdout, opened)
@@ -335,7 +335,8 @@ def _text_at(file: int, offset: int) -> tuple[bytes, bool]:
     return block[: log_matching.SHOWN_BYTES], len(block) > log_matching.SHOWN_BYTES
 
 
-def _limit(pid: int) -> None:
+def limit_memory(pid: int) -> None:
+    """Of a ripgrep that runs."""
     try:
         resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     except (ProcessLookupError, PermissionError):

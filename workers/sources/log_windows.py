@@ -44,22 +44,26 @@ class Window:
     size: int
 
 
-def forward(file: int, at: int, max_lines: int = MAX_LINES) -> Window:
+def size_of(file: int) -> int:
+    return os.fstat(file).st_size
+
+
+def forward(file: int, at: int, max_lines: int = MAX_LINES, window_bytes: int = WINDOW_BYTES) -> Window:
     """From the line (or piece) that holds byte `at` on."""
-    size = os.fstat(file).st_size
-    start = _start_of_piece(file, max(0, min(at, size)))
-    block = os.pread(file, WINDOW_BYTES, start)
+    size = size_of(file)
+    start = start_of_line(file, max(0, min(at, size)))
+    block = os.pread(file, window_bytes, start)
     pieces = list(_pieces(block, start, _starts_line(file, start)))
     if len(pieces) > 1 and not pieces[-1].ends and start + len(block) < size:
         pieces.pop()  # its end is in the next window
     return _window(pieces[:max_lines], start, size)
 
 
-def backward(file: int, until: int | None = None, max_lines: int = MAX_LINES) -> Window:
+def backward(file: int, until: int | None = None, max_lines: int = MAX_LINES, window_bytes: int = WINDOW_BYTES) -> Window:
     """The last lines before byte `until`; before the end of the file when that is None."""
-    size = os.fstat(file).st_size
+    size = size_of(file)
     end = size if until is None else max(0, min(until, size))
-    start = max(0, end - WINDOW_BYTES)
+    start = max(0, end - window_bytes)
     block = os.pread(file, end - start, start)
     if start > 0:
         cut = block.find(b"\n") + 1
@@ -93,7 +97,7 @@ def offset_of_time(file: int, at_ms: int, time_of: Callable[[bytes], int | None]
 
     Halves the file until a window is left, as if times only grew: where they go back, a place near by is found.
     """
-    low, high = 0, os.fstat(file).st_size
+    low, high = 0, size_of(file)
     while high - low > WINDOW_BYTES:
         middle = (low + high) // 2
         found = _first_timed(file, middle, high, time_of)
@@ -153,7 +157,7 @@ def _starts_line(file: int, at: int) -> bool:
     return at == 0 or os.pread(file, 1, at - 1) == b"\n"
 
 
-def _start_of_piece(file: int, at: int) -> int:
+def start_of_line(file: int, at: int) -> int:
     """The beginning of the line that holds byte `at`; where that is far, `at` itself, between characters."""
     first = max(0, at - MAX_PIECE_BYTES)
     before = os.pread(file, at - first, first)

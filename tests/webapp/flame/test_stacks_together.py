@@ -203,3 +203,13 @@ def test_native_code_without_symbols_is_equal_wherever_a_process_has_loaded_it()
     found = census([member(str(place), (*LOOP, Frame(hex(0x7F00 + place), "libcuda.so.1"))) for place in range(3)])
 
     assert [len(group) for group in found.groups] == [3]
+
+
+def test_a_worker_without_a_task_is_not_called_stuck() -> None:
+    ray = "/v/site-packages/ray/_private/"
+    frames = (Frame("<module>", f"{ray}workers/default_worker.py", 3), Frame("Worker.main_loop", f"{ray}worker.py", 9))
+
+    found = census([member(f"worker {number}", frames, frames, frames) for number in range(2)])
+
+    assert found.sentence == "All 2 in Ray's main loop, with no task"
+    assert found.groups[0].count(STUCK) == 0

@@ -1,0 +1,176 @@
+"""Profiles: the web app's side. Asking nodes to look into processes, and what came of it, for as long as it is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import redis
+
+from clusterstate.probes import PROFILE_KEPT_S
+from clusterstate.profile_answers import ProfileProgress, StacksPart, read
+from clusterstate.settings import Settings
+from clusterstate.stacks import MOST_BYTES, Unreadable
+from clusterstate.store import profiles as kept
+from clusterstate.store import queues
+from clusterstate.store.connection import store_errors
+from clusterstate.store.profiles import Asked, Busy, Option, Profile, Target
+from clusterstate.store.queues import Answer, QueueFull
+from clusterstate.store.signing import master_key
+
+__all__ = ["CENSUS", "CPU", "KINDS", "MEMORY", "MERGED", "STACKS", "Asked", "Busy", "Option", "Profile", "Profiles", "Question", "Target"]
+
+STACKS, CPU, MEMORY, CENSUS, MERGED = "stacks", "cpu", "memory", "census", "merged"
+KINDS = (STACKS, CPU, MEMORY, CENSUS, MERGED)
+SHORT = frozenset({STACKS})
+"""Take no place among the few that a host makes at a time."""
+DAY_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Question:
+    """A probe for a host, of some of a profile's targets."""
+
+    host: str
+    probe: Any
+    targets: tuple[int, ...]  # places in the profile's targets
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a question of a profile is."""
+
+    asked: Asked
+    answer: Answer | None  # None: it was not asked, or nobody knows of it any more
+
+    @property
+    def is_final(self) -> bool:
+        return self.answer is None or self.answer.is_final
+
+    @property
+    def progress(self) -> ProfileProgress | None:
+        """What a recording probe answered. Raises Unreadable."""
+        if self.answer is None or self.answer.state != queues.DONE:
+            return None
+        found: ProfileProgress = read(self.answer.value, ProfileProgress)
+        return found
+
+
+class Profiles:
+    """Methods raise StoreUnavailable when Redis is away."""
+
+    def __init__(self, settings: Settings, redis_connect: Callable[[], redis.Redis]) -> None:
+        self._settings = settings
+        self._connect = redis_connect
+        self._master_key = master_key(settings.state_dir)
+        self._client: redis.Redis | None = None
+        self._lock = threading.Lock()
+
+    def start(self, profile: Profile, questions: Iterable[Question], now: float) -> Profile:
+        """Asks, keeps what was asked, and forgets what is too old or too much. Raises Busy where nothing could be asked for that."""
+        with store_errors():
+            client = self._redis()
+            asked: list[Asked] = list(profile.asked)
+            busy: Busy | None = None
+            for question in questions:
+                try:
+                    asked.append(self._ask(client, profile, question, now))
+                except Busy as why:
+                    busy = why
+                    asked.append(Asked(question.host, question.targets, problem=str(why)))
+            if busy is not None and all(one.probe_id is None for one in asked):
+                raise busy
+            whole = msgspec.structs.replace(profile, asked=tuple(asked))
+            kept.keep(client, whole)
+            kept.delete_beyond(client, profile.cluster, self._settings.max_profiles, now - self._settings.profile_retention_days * DAY_S)
+        return whole
+
+    def get(self, cluster: str, profile_id: str) -> Profile | None:
+        """None if there is none, or none any more."""
+        with store_errors():
+            return kept.get(self._redis(), cluster, profile_id)
+
+    def newest(self, cluster: str, most: int) -> list[Profile]:
+        """The newest first."""
+        with store_errors():
+            return kept.newest(self._redis(), cluster, most)
+
+    def delete(self, profile: Profile) -> None:
+        """With all that was told."""
+        self.cancel(profile)
+        with store_errors():
+            kept.delete(self._redis(), [profile])
+
+    def standing(self, profile: Profile) -> tuple[Standing, ...]:
+        """How far each question is. A round trip for each."""
+        with store_errors():
+            return tuple(self._standing(one) for one in profile.asked)
+
+    def wait(self, profile: Profile, within_s: float) -> None:
+        """Until all is answered, or that long."""
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up and not all(one.is_final for one in self.standing(profile)):
+            time.sleep(0.01)
+
+    def packed(self, asked: Asked) -> bytes:
+        """What a question's recording counted: clusterstate.stacks unpacks it. Raises Unreadable."""
+        return b"".join(self._parts(asked))
+
+    def stacks(self, asked: Asked) -> list[StacksPart]:
+        """What a question told of stacks so far. Raises Unreadable."""
+        try:
+            return [msgspec.json.decode(part, type=StacksPart) for part in self._parts(asked)]
+        except msgspec.DecodeError as error:
+            raise Unreadable(str(error)[:200]) from None
+
+    def cancel(self, profile: Profile) -> None:
+        """Ends what still runs; what it has is lost."""
+        with store_errors():
+            for one in profile.asked:
+                if one.probe_id is not None:
+                    queues.cancel(self._redis(), one.probe_id, PROFILE_KEPT_S)
+
+    def stop(self, profile: Profile) -> None:
+        """Ends what still runs; what was sampled until now is kept."""
+        with store_errors():
+            for one in profile.asked:
+                if one.probe_id is not None:
+                    queues.stop(self._redis(), one.probe_id)
+
+    def _ask(self, client: redis.Redis, profile: Profile, question: Question, now: float) -> Asked:
+        host, probe = question.host, question.probe
+        if not queues.is_answered(client, type(probe).queue, profile.cluster, host):
+            return Asked(host, question.targets, problem=f"Nobody answers on {host}: its {type(probe).queue} worker does not run.")
+        probe_id = queues.new_job_id(host)
+        if profile.kind not in SHORT:
+            until = now + queues.START_WITHIN_S + type(probe).time_limit_s
+            pids = tuple(profile.targets[place].pid for place in question.targets)
+            kept.take_place(client, profile.cluster, host, probe_id, pids, now, until)
+        try:
+            queues.ask(client, self._master_key, probe, profile.cluster, host, now, probe_id)
+        except QueueFull as why:
+            kept.leave_place(client, profile.cluster, host, probe_id)
+            return Asked(host, question.targets, problem=str(why))
+        return Asked(host, question.targets, probe_id=probe_id)
+
+    def _standing(self, asked: Asked) -> Standing:
+        return Standing(asked, None if asked.probe_id is None else queues.answer(self._redis(), asked.probe_id, time.time()))
+
+    def _parts(self, asked: Asked) -> list[bytes]:
+        if asked.probe_id is None:
+            return []
+        with store_errors():
+            found = queues.parts_of(self._redis(), asked.probe_id)
+        if sum(map(len, found)) > MOST_BYTES:
+            raise Unreadable(f"It is larger than {MOST_BYTES} bytes.")
+        return found
+
+    def _redis(self) -> redis.Redis:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client

@@ -1,0 +1,187 @@
+"""Profiles are kept with what was asked, few are made at a time, and what is removed is gone with all that was told."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace as changed
+
+import msgspec
+import pytest
+import redis
+
+from clusterstate import stacks
+from clusterstate.probes import PROFILE_KEPT_S, DumpStacks, RecordCpu
+from clusterstate.profiles import CPU, STACKS, Asked, Busy, Profile, Profiles, Question, Target
+from clusterstate.settings import Settings
+from clusterstate.stacks import Frame, Merging, Samples, Thread, Unreadable
+from clusterstate.store import keys, queues
+from clusterstate.store import profiles as kept
+from clusterstate.store.queues import Answer
+
+NODE = "ab" * 28
+HOST = "host-1"
+
+
+def profile(profile_id: str = "p1", pid: int = 100, asked_at: float | None = None, kind: str = CPU) -> Profile:
+    target = Target(NODE, pid, 5, label="ray::work")
+    return Profile(profile_id, "demo", "session_1", kind, "otto", asked_at or time.time(), "worker ab", (target,))
+
+
+def recording(pid: int = 100) -> RecordCpu:
+    return RecordCpu(NODE, pid, 5, 10, 100)
+
+
+@pytest.fixture
+def profiles(settings: Settings, redis_client: redis.Redis) -> Profiles:
+    for kind in ("quick", "profile"):
+        redis_client.set(keys.attended(queues.probe_queue(kind, "demo", HOST)), b"1")
+    return Profiles(settings, lambda: redis_client)
+
+
+def started(profiles: Profiles, profile_id: str, pid: int) -> Profile:
+    return profiles.start(profile(profile_id, pid), [Question(HOST, recording(pid), (0,))], time.time())
+
+
+def test_a_profile_is_found_again_with_what_was_asked(profiles: Profiles) -> None:
+    asked = started(profiles, "p1", 100)
+
+    found = profiles.get("demo", "p1")
+
+    assert found == asked
+    assert found is not None
+    assert found.asked[0].probe_id is not None
+    assert found.asked[0].probe_id.startswith(HOST)
+    assert profiles.newest("demo", 10) == [asked]
+    assert profiles.get("other", "p1") is None
+
+
+def test_a_process_is_profiled_once_at_a_time(profiles: Profiles) -> None:
+    started(profiles, "p1", 100)
+
+    with pytest.raises(Busy, match="Process 100"):
+        started(profiles, "p2", 100)
+    assert profiles.get("demo", "p2") is None
+
+
+def test_two_profiles_are_made_on_a_host_at_a_time(profiles: Profiles, redis_client: redis.Redis) -> None:
+    first = started(profiles, "p1", 100)
+    started(profiles, "p2", 101)
+    with pytest.raises(Busy, match="2 profiles"):
+        started(profiles, "p3", 102)
+
+    probe_id = first.asked[0].probe_id
+    assert probe_id is not None
+    queues.store_answer(redis_client, Answer(probe_id, queues.DONE, time.time()))
+
+    assert started(profiles, "p3", 102).asked[0].probe_id is not None
+
+
+def test_a_stack_takes_no_place(profiles: Profiles) -> None:
+    started(profiles, "p1", 100)
+    started(profiles, "p2", 101)
+
+    asked = profiles.start(profile("p3", 103, kind=STACKS), [Question(HOST, DumpStacks(NODE, 103, 5), (0,))], time.time())
+
+    assert asked.asked[0].probe_id is not None
+
+
+def test_a_host_without_a_worker_is_said_to_have_none(profiles: Profiles) -> None:
+    asked = profiles.start(profile(), [Question("host-2", recording(), (0,))], time.time())
+
+    assert asked.asked == (Asked("host-2", (0,), problem="Nobody answers on host-2: its profile worker does not run."),)
+
+
+def test_the_oldest_go_first(settings: Settings, redis_client: redis.Redis) -> None:
+    few = Profiles(changed(settings, max_profiles=2), lambda: redis_client)
+    now = time.time()
+    for number in range(4):
+        few.start(profile(f"p{number}", 100 + number, now + number), [], now)
+
+    assert [one.profile_id for one in few.newest("demo", 10)] == ["p3", "p2"]
+    assert few.get("demo", "p0") is None
+
+
+def test_those_that_are_too_old_go(profiles: Profiles) -> None:
+    now = time.time()
+    profiles.start(profile("old", asked_at=now - 31 * 24 * 3600), [], now)
+    profiles.start(profile("new"), [], now)
+
+    assert [one.profile_id for one in profiles.newest("demo", 10)] == ["new"]
+
+
+def test_a_removed_profile_is_gone_with_all_that_was_told(profiles: Profiles, redis_client: redis.Redis) -> None:
+    asked = started(profiles, "p1", 100)
+    probe_id = asked.asked[0].probe_id
+    assert probe_id is not None
+    queues.store_part(redis_client, probe_id, b"told", PROFILE_KEPT_S)
+
+    profiles.delete(asked)
+
+    assert profiles.get("demo", "p1") is None
+    assert profiles.newest("demo", 10) == []
+    assert not redis_client.exists(keys.answer(probe_id), keys.answer_parts(probe_id))
+
+
+def test_what_was_told_of_a_profile_is_kept_as_long_as_it(redis_client: redis.Redis) -> None:
+    queues.store_part(redis_client, "host-1-x", b"told", queues.kept_s(recording()))
+
+    assert redis_client.ttl(keys.answer_parts("host-1-x")) > 80 * 24 * 3600
+
+
+def test_samples_come_as_they_were_told(profiles: Profiles, redis_client: redis.Redis) -> None:
+    asked = started(profiles, "p1", 100)
+    probe_id = asked.asked[0].probe_id
+    assert probe_id is not None
+    merging = Merging()
+    merging.add(Thread(100, 101, "MainThread"), [Frame("main", "a.py", 1), Frame("work", "a.py", 7)], 12)
+    packed = stacks.pack(merging.samples())
+    for start in range(0, len(packed), 10):
+        queues.store_part(redis_client, probe_id, packed[start : start + 10])
+
+    found = stacks.unpack(profiles.packed(asked.asked[0]))
+
+    assert found == merging.samples()
+    assert found.total == 12
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"no zlib",
+        stacks.pack(Samples())[:-3],
+        stacks.pack(Samples(stacks=(stacks.Stack(0, (0,), 1),))),
+        stacks.pack(Samples(threads=(Thread(1, 1),), stacks=(stacks.Stack(0, (-1,), 1),))),
+    ],
+)
+def test_what_is_no_packed_samples_is_refused(packed: bytes) -> None:
+    with pytest.raises(Unreadable):
+        stacks.unpack(packed)
+
+
+def test_samples_that_unpack_to_more_than_is_taken_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "MOST_BYTES", 1000)
+
+    with pytest.raises(Unreadable, match="larger than 1000 bytes"):
+        stacks.unpack(stacks.pack(Samples(frames=tuple(Frame(f"function_{number}") for number in range(1000)))))
+
+
+def test_the_sum_of_samples_is_exact() -> None:
+    merging = Merging()
+    one = Samples(frames=(Frame("a"), Frame("b")), threads=(Thread(1, 1),), stacks=(stacks.Stack(0, (0, 1), 3), stacks.Stack(0, (0,), 2)))
+    other = Samples(frames=(Frame("b"), Frame("a")), threads=(Thread(1, 1),), stacks=(stacks.Stack(0, (1, 0), 5),))
+    merging.add_samples(one)
+    merging.add_samples(other)
+
+    found = merging.samples()
+
+    assert found.total == one.total + other.total == 10
+    assert sorted(stack.count for stack in found.stacks) == [2, 8]
+
+
+def test_a_record_of_another_version_is_none(redis_client: redis.Redis, profiles: Profiles) -> None:
+    redis_client.set(keys.profile("demo", "p9"), msgspec.json.encode({"profile_id": 7}))
+    redis_client.zadd(keys.profiles("demo"), {"p9": 1.0})
+
+    assert kept.get(redis_client, "demo", "p9") is None
+    assert profiles.newest("demo", 10) == []

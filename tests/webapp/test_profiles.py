@@ -1,0 +1,178 @@
+"""Profiles in the pages: who may ask for which processes, and what is shown of what nodes told."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from clusterstate import stacks
+from clusterstate.hosts import host_id
+from clusterstate.journal import Journal
+from clusterstate.node_questions import NodeQuestions
+from clusterstate.probes import PROFILE_KEPT_S
+from clusterstate.profile_answers import Abilities, ProcessStacks, ProfileProgress, StacksPart, ThreadStack, WhyNot
+from clusterstate.stacks import Frame, Merging, Thread
+from clusterstate.store import keys, queues
+from clusterstate.store.queues import Answer
+from clusterstate.store.safe_jobs import SafeQueue
+from tests.built_cluster import BuiltCluster
+from tests.webapp.conftest import Person
+
+NODE = "0" * 55 + "7"
+WORKER = "0" * 55 + "8"
+HOST = host_id("gpu-7", "boot")
+NEW = "/c/demo/profiles/new"
+
+
+@pytest.fixture
+def running(cluster: BuiltCluster, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> BuiltCluster:
+    """A worker on a node whose host answers probes."""
+    cluster.with_node(node_id=NODE, hostname="gpu-7", is_head_node=True)
+    cluster.with_node_stats(NODE, hostname="gpu-7", boot_id="boot")
+    cluster.with_worker(worker_id=WORKER, node_id=NODE, pid=4711)
+    cluster.with_process(NODE, 4711, worker_id=WORKER, title="ray::work", start_time_ms=1_700_000_000_000, job_id="00000001")
+    cluster.project()
+    for kind in ("quick", "profile"):
+        redis_client.set(keys.attended(queues.probe_queue(kind, "demo", HOST)), b"1")
+    abilities = msgspec.to_builtins(Abilities())
+    monkeypatch.setattr(NodeQuestions, "ask", lambda *_: abilities)
+    return cluster
+
+
+def start(person: Person, **form: str) -> str:
+    """Asks for a profile; answers the address of its page."""
+    answer = person.post(NEW, {"worker": WORKER, **form})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["Location"])
+
+
+def answered(client: redis.Redis, kind: str, value: Any, parts: list[bytes]) -> None:
+    """What the host's worker would answer to the one probe that waits."""
+    queue = SafeQueue(queues.probe_queue(kind, "demo", HOST), client)
+    [probe_id] = queue.job_ids
+    for part in parts:
+        queues.store_part(client, probe_id, part, PROFILE_KEPT_S)
+    queues.store_answer(client, Answer(probe_id, queues.DONE, time.time(), msgspec.to_builtins(value)), kept_s=PROFILE_KEPT_S)
+
+
+def hostile() -> bytes:
+    merging = Merging()
+    main = Thread(4711, 4711, "Main<b>Thread")
+    merging.add(main, [Frame("<module>", "/app/train.py", 3), Frame("step<script>alert(1)</script>", "/app/train.py", 9)], 60)
+    merging.add(main, [Frame("<module>", "/app/train.py", 3), Frame("load", "/app/data.py", 4)], 40)
+    return stacks.pack(merging.samples())
+
+
+def test_a_viewer_may_look_but_not_ask(vera: Person, running: BuiltCluster) -> None:
+    assert vera.page("/c/demo/profiles").status_code == 200
+    assert vera.page(f"{NEW}?worker={WORKER}").status_code == 403
+    assert vera.post(NEW, {"worker": WORKER, "kind": "cpu"}).status_code == 403
+    assert "profiles/new" not in vera.page(f"/c/demo/workers/{WORKER}").text
+
+
+def test_an_operator_finds_the_way_on_the_workers_page(otto: Person, running: BuiltCluster) -> None:
+    page = otto.page(f"/c/demo/workers/{WORKER}").text
+    assert f"profiles/new?kind=stacks&amp;worker={WORKER}" in page or f"profiles/new?worker={WORKER}&amp;kind=stacks" in page
+
+
+def test_asking_is_in_the_audit_trail(otto: Person, running: BuiltCluster, journal: Journal) -> None:
+    start(otto, kind="cpu", duration="5", rate="50", idle="1")
+
+    [record] = [one for one in journal.newest_audit_records(10) if one.action == "profile.start"]
+    assert record.who == "otto"
+    assert record.detail["kind"] == "cpu"
+    assert record.detail["pids"] == [4711]
+
+
+def test_a_flame_graph_is_drawn_and_names_are_text(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    where = start(otto, kind="cpu", duration="5")
+    assert "It is about to start" in otto.page(where).text
+
+    packed = hostile()
+    answered(redis_client, "profile", ProfileProgress(5.0, 5.0, 100, packed_bytes=len(packed)), [packed[:50], packed[50:]])
+
+    page = otto.page(where).text
+    assert "100" in page
+    assert "<script>alert(1)" not in page
+    assert "step&lt;script&gt;" in page
+
+
+def test_why_not_is_said_with_the_fix(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    where = start(otto, kind="cpu")
+    why_not = WhyNot("PTRACE_SCOPE", "kernel.yama.ptrace_scope is 1", "sudo sysctl kernel.yama.ptrace_scope=0")
+    answered(redis_client, "profile", ProfileProgress(why_not=why_not), [])
+
+    page = otto.page(where).text
+
+    assert "It did not work" in page
+    assert "sudo sysctl kernel.yama.ptrace_scope=0" in page
+    told = otto.get(where + ".json").get_json()
+    assert told["missing"] == [{"pids": [4711], "reason": "PTRACE_SCOPE", "detail": why_not.detail, "fix": why_not.fix}]
+
+
+def test_a_second_profile_of_a_process_is_refused_meanwhile(otto: Person, running: BuiltCluster) -> None:
+    start(otto, kind="cpu")
+    answer = otto.post(NEW, {"worker": WORKER, "kind": "cpu"})
+    assert answer.status_code == 429
+    assert "is profiled already" in answer.text
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"kind": "cpu", "duration": "0"},
+        {"kind": "cpu", "duration": "301"},
+        {"kind": "cpu", "duration": "1e3"},
+        {"kind": "cpu", "duration": "NaN"},
+        {"kind": "cpu", "rate": "-1"},
+        {"kind": "cpu", "rate": "5\n"},
+        {"kind": "cpu", "native": "yes"},
+        {"kind": "../x"},
+        {"kind": ""},
+        {"kind": "cpu", "worker": "", "node": NODE, "pid": "0x1"},
+        {"kind": "cpu", "worker": "", "node": NODE, "pid": "1;id"},
+        {"kind": "cpu", "worker": "", "node": NODE, "pid": "-1"},
+        {"kind": "cpu", "worker": "", "node": NODE, "pid": "2147483648"},
+        {"kind": "cpu", "worker": "", "node": NODE, "pid": "1"},
+    ],
+)
+def test_what_is_not_allowed_is_refused_before_anything_is_asked(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis, form: dict[str, str]
+) -> None:
+    answer = otto.post(NEW, {"worker": WORKER, **form})
+    assert answer.status_code in {400, 422}, answer.text
+    assert SafeQueue(queues.probe_queue("profile", "demo", HOST), redis_client).job_ids == []
+
+
+def test_the_census_of_a_node_puts_one_question_to_its_host(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    running.with_process(NODE, 4712, worker_id="0" * 55 + "9", title="ray::work", start_time_ms=1_700_000_000_001)
+    running.project()
+    start(otto, worker="", node=NODE, kind="census", passes="2")
+
+    assert len(SafeQueue(queues.probe_queue("profile", "demo", HOST), redis_client).job_ids) == 1
+
+
+def test_the_threads_of_a_process_are_shown(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    frames = (Frame("<module>", "/app/train.py", 3), Frame("all_reduce", "/lib/dist.py", 9))
+    process = ProcessStacks(4711, 1_700_000_000_000, (ThreadStack(4711, "MainThread", True, True, frames),), time.time(), title="ray::work")
+    where = start(otto, kind="stacks")
+    answered(redis_client, "quick", StacksPart((process,)), [])
+
+    page = otto.page(where).text
+
+    assert "all_reduce" in page
+    assert "MainThread" in page
+
+
+def test_only_who_asked_or_an_admin_ends_it(otto: Person, ada: Person, running: BuiltCluster) -> None:
+    where = start(ada, kind="cpu")
+    assert otto.post(f"{where}/stop", {}).status_code == 403
+    assert otto.post(f"{where}/delete", {}).status_code == 403
+    assert ada.post(f"{where}/stop", {"cancel": "1"}).status_code == 303
+    assert "cancelled" in ada.page(where).text
+    assert ada.post(f"{where}/delete", {}).status_code == 303
+    assert ada.page(where).status_code == 404

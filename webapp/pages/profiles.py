@@ -1,0 +1,317 @@
+"""Profiles: asking for one, all that are kept, and each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, g, render_template, request
+from werkzeug.exceptions import Forbidden
+
+from clusterstate.node_questions import Unanswered
+from clusterstate.probes import CheckProfiling
+from clusterstate.profile_answers import Abilities, WhyNot, read
+from clusterstate.profiles import CENSUS, KINDS, STACKS, Busy, Profile
+from clusterstate.query import BadQuery, NotFound
+from clusterstate.stacks import Unreadable
+from webapp.auth import caller, caller_if_any
+from webapp.errors import TooBusy, wants_json
+from webapp.flame.asking import parse
+from webapp.flame.formats import FORMATS
+from webapp.log_hosts import own_host
+from webapp.parts import parts
+from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
+from webapp.profiling.results import Result, as_file, as_text, difference, result_of
+from webapp.profiling.standing import ProfileStanding, standing_of
+from webapp.profiling.targets import NAMES, Chosen, chosen
+from webapp.rendering import streamed
+from webapp.responses import html, json_response, page_response, redirect_to
+from webapp.roles import ADMIN, OPERATOR
+from webapp.scope import Scope, href
+
+SHOWN = 200
+TARGETS_SHOWN = 12
+WAITS_S = 0.45
+"""A stack is mostly there by then: the page that follows shows it at once."""
+CHECKED_WITHIN_S = 1.5
+FRAGMENTS = {"profile": "profiles/_detail.html", "flame": "profiles/_result.html"}
+LABELS = {
+    "stacks": "Stack trace",
+    "cpu": "CPU flame graph",
+    "memory": "Memory",
+    "census": "Stacks of all",
+    "merged": "CPU flame graph of all",
+}
+EXPLAINED = {
+    "stacks": "Where each thread stands now.",
+    "cpu": "What it runs, sampled for a while by py-spy.",
+    "memory": "What it allocates, followed by memray for a while.",
+    "census": "Where all of them stand, equal stacks together, the odd ones first.",
+    "merged": "What they run, sampled for a while and added up.",
+}
+
+
+@dataclass(frozen=True)
+class NewPage:
+    """All that profiles/new.html may use."""
+
+    found: Chosen
+    kinds: tuple[str, ...]
+    kind: str
+    options: Mapping[str, Number | Switch]
+    typed: Mapping[str, str]
+    abilities: Abilities | None
+    unknown: str | None  # why it is not known whether it will work
+    problem: str | None
+
+    @property
+    def obstacle(self) -> WhyNot | None:
+        """What is in the way of the chosen kind."""
+        if self.abilities is None:
+            return None
+        return self.abilities.memory if self.kind == "memory" else self.abilities.stacks
+
+
+@dataclass(frozen=True)
+class ProfilePage:
+    """All that profiles/detail.html may use."""
+
+    profile: Profile
+    standing: ProfileStanding
+    result: Result | None  # None: there is nothing to show (yet)
+    unreadable: str | None
+    may_ask: bool  # whether who looks may ask for another
+    may_end: bool  # and stop and remove this one
+
+
+def list_profiles(scope: Scope) -> Response:
+    """Those that are kept, the newest first."""
+    found = [standing_of(parts().profiles, one) for one in parts().profiles.newest(scope.cluster, SHOWN)]
+    if g.get("format") == "json" or request.path.endswith(".json"):
+        return json_response({"rows": [_row(one) for one in found], "total": len(found), "as_of": parts().now()})
+    tag = tuple((one.profile.profile_id, one.state, one.samples) for one in found)
+    return page_response("profiles/list.html", "profiles/_list.html", tag, profiles=found, labels=LABELS, may_ask=_may(OPERATOR))
+
+
+def show_new(scope: Scope) -> Response:
+    """The form for what the URL names, with what is in the way, if anything is."""
+    return _form(scope, request.args)
+
+
+def start_profile(scope: Scope) -> Response:
+    """Records who asks in the audit trail, asks the nodes, and goes to the profile's page."""
+    _refuse_unless_live(scope)
+    kind = request.form.get("kind", "")
+    options = read_options(kind, request.form)
+    found = chosen(scope, request.form)
+    now = parts().now()
+    try:
+        profile, questions = plan(scope, found, kind, options, caller().name, now)
+    except BadQuery as why:
+        if wants_json():
+            raise
+        return _form(scope, request.form, str(why), 422)
+    _note("profile.start", {**_told(profile), "options": dict(options), "pids": [one.pid for one in profile.targets[:64]]})
+    try:
+        profile = parts().profiles.start(profile, questions, now)
+    except Busy as why:
+        if wants_json():
+            raise TooBusy(str(why)) from None
+        return _form(scope, request.form, str(why), 429)
+    if kind == STACKS:
+        parts().profiles.wait(profile, WAITS_S)
+    if wants_json():
+        return json_response(_row(standing_of(parts().profiles, profile)), 202)
+    return redirect_to(href("profile", profile_id=profile.profile_id))
+
+
+def show_profile(scope: Scope, profile_id: str) -> Response:
+    """One profile: how far it is, then what it found."""
+    profile = _find(scope, profile_id)
+    standing = standing_of(parts().profiles, profile)
+
+    if request.path.endswith(".json"):
+        return json_response(_row(standing))
+    may_end = _may(ADMIN) or (_may(OPERATOR) and caller().name == profile.who)
+
+    def load() -> Mapping[str, Any]:
+        result, unreadable = None, None
+        try:
+            result = result_of(standing, request.args)
+        except Unreadable as why:
+            unreadable = str(why)
+        shown = result and result.viewer
+        return {"found": ProfilePage(profile, standing, result, unreadable, _may(OPERATOR), may_end), "viewer": shown, "page": shown}
+
+    grows = profile.kind == CENSUS and not standing.is_over
+    tag = None if grows else (*standing.tag, may_end)
+    return page_response("profiles/detail.html", FRAGMENTS, tag, load, labels=LABELS)
+
+
+def compare_profiles(scope: Scope) -> Response:
+    """The second of two profiles as against the first: ?id=&id=, or ?first=&second=."""
+    ids = request.args.getlist("id") or [request.args.get("before", ""), request.args.get("after", "")]
+    if len(ids) != 2 or not all(ids):
+        raise BadQuery(f"{len([one for one in ids if one])} profiles are named; two are compared. Tick two on the list of profiles.")
+    both = [standing_of(parts().profiles, _find(scope, one)) for one in ids]
+    if request.args.getlist("id"):
+        both.sort(key=lambda one: one.profile.asked_at)
+        before, after = (one.profile.profile_id for one in both)
+        return redirect_to(href("compare_profiles", before=before, after=after))
+    asked = parse(request.args, ("before", "after"))
+    before, after = ids
+    swapped = href("compare_profiles", before=after, after=before, **asked.arguments(at=""))
+
+    def load() -> Mapping[str, Any]:
+        return {"page": difference(both[0], both[1], asked)}
+
+    fragments = {"flame": "profiles/_difference.html"}
+    return page_response("profiles/compare.html", fragments, None, load, both=both, labels=LABELS, swapped=swapped)
+
+
+def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it
+    """The samples of a profile as a file."""
+    standing = standing_of(parts().profiles, _find(scope, profile_id))
+    if standing.profile.kind in {STACKS, CENSUS}:
+        if format != "txt":
+            raise NotFound("Stacks are a file as txt.")
+        return _file(as_text(standing), profile_id, standing, "txt", "text/plain; charset=utf-8")
+    wanted = FORMATS.get(format)
+    if wanted is None:
+        raise NotFound(f"A profile is a file as {', '.join(FORMATS)}.")
+    if not any(host.has_samples for host in standing.hosts):
+        raise NotFound("This profile has no samples (yet).")
+    return _file(as_file(standing, wanted, parse(request.args)), profile_id, standing, wanted.extension, wanted.content_type)
+
+
+def _file(pieces: Iterator[bytes], profile_id: str, standing: ProfileStanding, extension: str, content_type: str) -> Response:
+    response = streamed(pieces, content_type)
+    name = f"{standing.profile.kind}-{profile_id[:12]}.{extension}"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    return response
+
+
+def stop_profile(scope: Scope, profile_id: str) -> Response:
+    """Ends it; what was sampled until now is kept, unless it is cancelled. By who asked for it, or an admin."""
+    profile = _find(scope, profile_id)
+    _refuse_others(profile)
+    if request.form.get("cancel") == "1":
+        parts().profiles.cancel(profile)
+        _note("profile.cancel", _told(profile))
+    else:
+        parts().profiles.stop(profile)
+        _note("profile.stop", _told(profile))
+    return redirect_to(href("profile", profile_id=profile_id))
+
+
+def delete_profile(scope: Scope, profile_id: str) -> Response:
+    """Removes it: by who asked for it, or an admin."""
+    profile = _find(scope, profile_id)
+    _refuse_others(profile)
+    parts().profiles.delete(profile)
+    _note("profile.delete", _told(profile))
+    return redirect_to(href("profiles"))
+
+
+def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, status: int = 200) -> Response:
+    found = chosen(scope, given)
+    kinds = kinds_for(found)
+    kind = given.get("kind") or kinds[0]
+    if kind not in KINDS:
+        raise BadQuery(f"kind is {kind[:32]!r}; it must be one of {', '.join(KINDS)}.")
+    kind = kind if kind in kinds else kinds[0]
+    abilities, unknown = _abilities(scope, found)
+    page = NewPage(found, kinds, kind, OPTIONS[kind], given, abilities, unknown, problem)
+    if request.method == "GET" and request.path.endswith(".json"):
+        raise NotFound("There is no such page.")
+    return html(
+        render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED, shown=TARGETS_SHOWN, names=NAMES), status
+    )
+
+
+def _abilities(scope: Scope, found: Chosen) -> tuple[Abilities | None, str | None]:
+    """Whether the first process could be looked into; or why that is not known."""
+    if scope.is_past:
+        return None, "This session has ended."
+    if not found.targets:
+        return None, None
+    from clusterstate.resources import NODES
+
+    first = found.targets[0]
+    node = scope.reader.get(NODES, first.node_id)
+    host = own_host(scope.reader, node) if node is not None else None
+    if host is None:
+        return None, "No node collector runs on its node: `raydeck node` there starts one."
+    probe = CheckProfiling(first.node_id, first.pid, first.started_ms)
+    try:
+        told: Abilities = read(parts().questions.ask(probe, scope.cluster, host, CHECKED_WITHIN_S), Abilities)
+    except (Unanswered, Unreadable) as why:
+        return None, str(why)
+    return told, None
+
+
+def _refuse_unless_live(scope: Scope) -> None:
+    if scope.is_past:
+        raise BadQuery("This session has ended: none of its processes run.")
+
+
+def _find(scope: Scope, profile_id: str) -> Profile:
+    profile = parts().profiles.get(scope.cluster, profile_id[:64])
+    if profile is None:
+        kept = parts().settings.profile_retention_days
+        raise NotFound(f"There is no profile {profile_id[:64]!r}, or no more: they are kept for {kept} days, the newest ones.")
+    return profile
+
+
+def _may(role: Any) -> bool:
+    who = caller_if_any()
+    return who is not None and who.may(role)
+
+
+def _note(action: str, detail: Mapping[str, object]) -> None:
+    by = {"by": "token" if caller().by_token else "sign-in", "peer": request.remote_addr or "unix"}
+    parts().auth.journal.audit(caller().name, action, {**detail, **by}, parts().now())
+
+
+def _refuse_others(profile: Profile) -> None:
+    if not (_may(ADMIN) or caller().name == profile.who):
+        raise Forbidden(f"This profile is {profile.who}'s: they or an admin may end or remove it.")
+
+
+def _told(profile: Profile) -> dict[str, object]:
+    return {
+        "profile_id": profile.profile_id,
+        "cluster": profile.cluster,
+        "kind": profile.kind,
+        "of": dict(profile.of),
+        "processes": len(profile.targets),
+    }
+
+
+def _row(standing: ProfileStanding) -> dict[str, Any]:
+    profile = standing.profile
+    return {
+        "profile_id": profile.profile_id,
+        "kind": profile.kind,
+        "state": standing.state,
+        "about": profile.about,
+        "of": profile.of,
+        "asked_by": profile.who,
+        "asked_at": profile.asked_at,
+        "options": profile.options,
+        "processes": len(profile.targets),
+        "left_out": profile.left_out,
+        "samples": standing.samples,
+        "missing": [
+            {
+                "pids": [target.pid for target in one.targets],
+                "reason": one.why_not.reason if one.why_not else "FAILED",
+                "detail": one.why_not.detail if one.why_not else one.problem,
+                "fix": one.why_not.fix if one.why_not else None,
+            }
+            for one in standing.missing
+        ],
+        "url": href("profile", profile_id=profile.profile_id),
+    }

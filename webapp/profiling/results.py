@@ -1,0 +1,128 @@
+"""What came of a profile, as its page shows it: of samples a viewer, of stacks the threads or the groups of equal ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clusterstate.profile_answers import ProcessStacks
+from clusterstate.profiles import CENSUS, MERGED, STACKS, Profile
+from clusterstate.query import BadQuery
+from clusterstate.stacks import Samples
+from webapp import background
+from webapp.flame import stacks_shown
+from webapp.flame.asking import AskedFlame, parse
+from webapp.flame.comparing import DifferencePage, difference_page
+from webapp.flame.formats import FORMATS, FileFormat
+from webapp.flame.links import To
+from webapp.flame.stacks_shown import census_page, threads_page
+from webapp.flame.stacks_together import Member
+from webapp.flame.viewing import view
+from webapp.parts import parts
+from webapp.profiling.standing import ProfileStanding
+from webapp.scope import href
+
+TEXT = (("Text", "txt"),)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What profiles/_detail.html includes, and what that may use as `viewer`."""
+
+    template: str
+    viewer: Any
+    downloads: tuple[tuple[str, str], ...] = ()  # label and format
+
+
+def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
+    """None while there is nothing to show. Raises BadQuery, Unreadable; may take a second."""
+    if standing.profile.kind == STACKS:
+        return _stacks(standing, args)
+    if standing.profile.kind == CENSUS:
+        return _census(standing, args)
+    asked = parse(args)
+    is_ready = standing.is_over or standing.profile.kind == MERGED  # of many hosts what is there is shown while others are asked
+    if not is_ready or not any(host.has_samples for host in standing.hosts):
+        return None
+    samples = samples_of(standing)
+    to = _links(standing.profile)
+    viewer = background.run(lambda: view(samples, asked, to))
+    return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
+
+
+def _stacks(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
+    asked = stacks_shown.parse(args)
+    shown = [process for host in standing.hosts for process in host.stacks if process.threads]
+    if not shown:
+        return None
+    to = _links(standing.profile)
+    pages = tuple((process.pid, process.child_of, threads_page(process, asked, to)) for process in shown)
+    return Result("profiles/_stacks.html", pages, TEXT)
+
+
+def _census(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
+    asked = stacks_shown.parse(args)
+    found = members_of(standing)
+    if not standing.is_over and not any(member.passes for member in found):
+        return None
+    to = _links(standing.profile)
+    return Result("profiles/_census.html", background.run(lambda: census_page(found, asked, to)), TEXT)
+
+
+def members_of(standing: ProfileStanding) -> list[Member]:
+    """The processes of a census with what was told of each so far. Raises Unreadable."""
+    profile = standing.profile
+    told: dict[int, dict[int, ProcessStacks]] = {}
+    for host in standing.hosts:
+        by_pid = {profile.targets[place].pid: place for place in host.asked.targets if place < len(profile.targets)}
+        for part in parts().profiles.stacks(host.asked):
+            for process in part.processes:
+                if process.pid in by_pid:
+                    told.setdefault(by_pid[process.pid], {})[process.in_pass] = process
+    names = Counter(target.label for target in profile.targets)
+    return [
+        Member(
+            label=target.label if names[target.label] == 1 else f"{target.label} (pid {target.pid})",
+            passes=tuple(process for _, process in sorted(told.get(place, {}).items())),
+            href=href("worker", worker_id=target.worker_id) if target.worker_id else None,
+        )
+        for place, target in enumerate(profile.targets)
+    ]
+
+
+def as_text(standing: ProfileStanding) -> Iterator[bytes]:
+    """Stacks, in the form of `py-spy dump`. Raises Unreadable."""
+    if standing.profile.kind == STACKS:
+        return stacks_shown.as_text([(standing.profile.about, process) for host in standing.hosts for process in host.stacks])
+    return stacks_shown.as_text([(member.label, process) for member in members_of(standing) for process in member.passes])
+
+
+def _links(profile: Profile) -> To:
+    return lambda **arguments: href("profile", profile_id=profile.profile_id, **arguments)
+
+
+def difference(before: ProfileStanding, after: ProfileStanding, asked: AskedFlame) -> DifferencePage:
+    """The second as against the first. Raises BadQuery where they cannot be compared, Unreadable."""
+    for one in (before, after):
+        if not any(host.has_samples for host in one.hosts):
+            raise BadQuery(f"The profile of {one.profile.about[:80]} has no samples: flame graphs and memory profiles can be compared.")
+    first, second = samples_of(before), samples_of(after)
+    ids = {"before": before.profile.profile_id, "after": after.profile.profile_id}
+    return background.run(lambda: difference_page(first, second, asked, lambda **arguments: href("compare_profiles", **ids, **arguments)))
+
+
+def samples_of(standing: ProfileStanding) -> Samples:
+    """Of all hosts together. Raises Unreadable."""
+    return parts().samples.of(parts().profiles, standing)
+
+
+def as_file(standing: ProfileStanding, format: FileFormat, asked: AskedFlame) -> Iterator[bytes]:  # noqa: A002 - as the URL calls it
+    """The samples in a format, in pieces. Raises Unreadable."""
+    return format.write(samples_of(standing), asked, title_of(standing.profile))
+
+
+def title_of(profile: Profile) -> str:
+    """What it is called in files."""
+    return f"{profile.kind} {profile.about}"

@@ -1,0 +1,172 @@
+"""How a profile stands: of each host that was asked, and of all together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksPart, WhyNot, read
+from clusterstate.profiles import STACKS, Asked, Profile, Profiles, Standing, Target
+from clusterstate.stacks import Unreadable
+
+WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
+ENDS = {
+    "STOPPED": "It was stopped before its time; what was sampled until then is here.",
+    "PROCESS_ENDED": "The process ended meanwhile; what was sampled until then is here.",
+    "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
+}
+WORDS = {"native": "native frames", "idle": "idle threads", "python_allocators": "Python allocators"}
+PROGRESS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) of (\d{1,9}(?:\.\d{1,3})?)\b")
+FORGOTTEN = "Its answer is not known: nobody took the question in time, or Redis came back without it."
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Processes of which nothing is there, and why."""
+
+    targets: tuple[Target, ...]
+    problem: str | None
+    why_not: WhyNot | None
+
+
+@dataclass(frozen=True)
+class HostStanding:
+    """What one host was asked, and how far it is."""
+
+    asked: Asked
+    state: str
+    progress: ProfileProgress | None
+    words: str | None  # while it runs
+    problem: str | None
+    since: float | None  # when it was asked
+    done: float | None = None  # per cent, of a recording that runs
+    stacks: tuple[ProcessStacks, ...] = ()  # of a stack trace
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in {WAITING, RUNNING}
+
+    @property
+    def has_samples(self) -> bool:
+        return self.progress is not None and self.progress.packed_bytes > 0
+
+
+@dataclass(frozen=True)
+class ProfileStanding:
+    """A profile as it stands now."""
+
+    profile: Profile
+    hosts: tuple[HostStanding, ...]
+
+    @property
+    def is_over(self) -> bool:
+        return all(host.is_over for host in self.hosts)
+
+    @property
+    def state(self) -> str:
+        """Of all: RUNNING while any is, DONE if any is done."""
+        states = {host.state for host in self.hosts}
+        return next((state for state in (RUNNING, WAITING, DONE, CANCELED) if state in states), FAILED)
+
+    @property
+    def duration_s(self) -> float | None:
+        """What was asked for."""
+        found = self.profile.options.get("duration")
+        return None if found is None else float(found)
+
+    @property
+    def samples(self) -> int | None:
+        """Of all hosts; None where nothing is sampled, or not yet."""
+        known = [host.progress.samples for host in self.hosts if host.progress is not None]
+        return sum(known) if known and self.profile.kind in {"cpu", "memory", "merged"} else None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What was asked for, in words."""
+        asked = self.profile.options
+        numbers = {"duration": "{} s", "rate": "{} Hz", "passes": "{} passes"}
+        return tuple(
+            numbers[name].format(value) if name in numbers else f"with {WORDS.get(name, name)}"
+            for name, value in asked.items()
+            if value and not (name == "passes" and value == 1)
+        )
+
+    @property
+    def tag(self) -> tuple[object, ...]:
+        """Differs when something else is to be shown."""
+        return tuple((host.state, host.words, host.problem) for host in self.hosts)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What is to be known of how it ended, in sentences."""
+        return tuple(dict.fromkeys(_ends(self.hosts)))
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """Processes that could not be looked into."""
+        return tuple(_missing(self.profile, self.hosts))
+
+
+def standing_of(profiles: Profiles, profile: Profile) -> ProfileStanding:
+    """A round trip for each host."""
+    return ProfileStanding(profile, tuple(_host(one, profile) for one in profiles.standing(profile)))
+
+
+def _host(one: Standing, profile: Profile) -> HostStanding:
+    if one.asked.probe_id is None:
+        return HostStanding(one.asked, FAILED, None, None, one.asked.problem, None)
+    answer = one.answer
+    if answer is None:
+        return HostStanding(one.asked, FAILED, None, None, FORGOTTEN, None)
+    is_recorded = profile.kind in {"cpu", "memory", "merged"}
+    stacks: tuple[ProcessStacks, ...] = ()
+    try:
+        progress = one.progress if is_recorded else None
+        if profile.kind == STACKS and answer.state == DONE:
+            stacks = read(answer.value, StacksPart).processes
+    except Unreadable as why:
+        return HostStanding(one.asked, FAILED, None, None, f"Its answer cannot be read: {why}", answer.asked_at)
+    done = _done(answer.progress)
+    state = answer.state if answer.state in {WAITING, RUNNING, DONE, CANCELED} else FAILED
+    return HostStanding(one.asked, state, progress, answer.progress, answer.problem, answer.asked_at, done, stacks)
+
+
+def _done(words: str | None) -> float | None:
+    """How far "12 of 60 s" is."""
+    found = PROGRESS.match(words or "")
+    if found is None or not float(found[2]):
+        return None
+    return round(min(100.0, 100 * float(found[1]) / float(found[2])), 1)
+
+
+def _ends(hosts: tuple[HostStanding, ...]) -> Iterator[str]:
+    for host in hosts:
+        progress = host.progress
+        if host.state == CANCELED:
+            yield "It was cancelled: nothing of it was kept."
+        if progress is not None and progress.ended in ENDS:
+            yield f"{ENDS[progress.ended]} {progress.detail}".strip()
+        if progress is not None and progress.errors:
+            yield f"{progress.errors} samples could not be read, because the stack changed while it was looked at."
+
+
+def _missing(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[Missing]:
+    for host in hosts:
+        of_host = [profile.targets[place] for place in host.asked.targets if place < len(profile.targets)]
+        if host.problem is not None and host.state != CANCELED:
+            yield Missing(tuple(of_host), host.problem, None)
+        for process in host.stacks:
+            if process.why_not is not None and not process.threads:
+                yield Missing(tuple(target for target in of_host if target.pid == process.pid), None, process.why_not)
+        if host.progress is None:
+            continue
+        if host.progress.why_not is not None:
+            yield Missing(tuple(of_host), None, host.progress.why_not)
+        by_reason: dict[WhyNot, list[Target]] = {}
+        by_pid = {target.pid: target for target in of_host}
+        for one in host.progress.processes:
+            if one.why_not is not None and one.pid in by_pid:
+                by_reason.setdefault(one.why_not, []).append(by_pid[one.pid])
+        for why_not, targets in by_reason.items():
+            yield Missing(tuple(targets), None, why_not)

@@ -1,0 +1,167 @@
+"""What py-spy prints, as stacks. Pure: bytes in, stacks out.
+
+Names in it are whatever the program that was looked into calls its functions, files and threads: they are bounded and never split
+wrongly enough to lose a count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from clusterstate.profile_answers import ThreadStack
+from clusterstate.stacks import MOST_DEPTH, MOST_FRAMES, MOST_NAME, MOST_STACKS, Frame, Merging, Samples, Thread
+
+MOST_THREADS = 5_000
+MOST_LINE_BYTES = 1 << 20
+"""Of a printed stack: a thousand frames with the longest names; beyond it a line is cut."""
+LAST_LINE = 1 << 31
+LAST_NUMBER = 1 << 53
+MOST_KEPT_STACKS, MOST_KEPT_FRAMES = MOST_STACKS - 1, MOST_FRAMES - MOST_DEPTH
+"""With more, what follows is counted as one stack whose frames are not kept."""
+TRUNCATED = Frame("(deeper than is kept)")
+
+PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[^;]*)*")?;')
+"""Its command line may hold semicolons, and quotation marks."""
+THREAD = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?", re.DOTALL)
+FRAME = re.compile(r"(.*) \((.+):(\d+)\)", re.DOTALL)
+FRAME_WITHOUT_LINE = re.compile(r"(.*) \(([^()]*[/<][^()]*)\)", re.DOTALL)
+COUNT = re.compile(r"[0-9]{1,15}")
+COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What py-spy says at its end of how it went."""
+
+    samples: int = 0
+    errors: int = 0
+    process_exited: bool = False
+
+
+def parse_notice(words: str) -> Counted:
+    """Its last lines on standard output."""
+    found = list(COUNTS.finditer(words))
+    samples, errors = (int(found[-1].group(1)), int(found[-1].group(2))) if found else (0, 0)
+    return Counted(samples, errors, "process exited" in words)
+
+
+def parse_raw(raw: bytes, pid: int) -> Samples:
+    """The `raw` format: a line `outermost;...;innermost count` for each stack. Each line's count is kept, whatever the line holds."""
+    merging, kept, known = Merging(), 0, set[Frame]()
+    for line in _lines(raw):
+        text, _, number = line.rpartition(" ")
+        if not COUNT.fullmatch(number):
+            continue
+        thread, frames = _stack(text, pid)
+        kept += 1
+        known.update(frames)
+        if kept > MOST_KEPT_STACKS or len(known) > MOST_KEPT_FRAMES:
+            thread, frames = Thread(pid, 0, ""), [TRUNCATED]
+        merging.add(thread, frames, int(number))
+    return merging.samples()
+
+
+def total_of(raw: bytes) -> int:
+    """The sum of the counts."""
+    numbers = (line.rpartition(b" ")[2].decode("latin-1") for line in raw.split(b"\n"))
+    return sum(int(number) for number in numbers if COUNT.fullmatch(number))
+
+
+def parse_dump(raw: bytes) -> list[tuple[int, list[ThreadStack]]]:
+    """`dump --json`: (pid, threads) of each process, the one that was asked for first. Raises ValueError where it is no such thing."""
+    try:
+        found = msgspec.json.decode(_text(raw).encode(), type=list[_DumpedThread])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)[:200]) from None
+    processes: dict[int, list[ThreadStack]] = {}
+    for thread in found[:MOST_THREADS]:
+        processes.setdefault(thread.pid, []).append(_thread_stack(thread))
+    return list(processes.items())
+
+
+def name_of(text: str) -> str:
+    """A name as it may be kept: cut, and nothing that is no character."""
+    return text[:MOST_NAME].encode("utf-8", "replace").decode("utf-8", "replace")
+
+
+class _DumpedFrame(msgspec.Struct):
+    name: str = ""
+    filename: str | None = None
+    line: int = 0
+
+
+class _DumpedThread(msgspec.Struct):
+    pid: int = 0
+    thread_name: str | None = None
+    os_thread_id: int | None = None
+    thread_id: int = 0
+    active: bool = False
+    owns_gil: bool = False
+    frames: list[_DumpedFrame] = []
+
+
+def _thread_stack(thread: _DumpedThread) -> ThreadStack:
+    innermost_first = thread.frames
+    kept = innermost_first[:MOST_DEPTH] if len(innermost_first) <= MOST_DEPTH else innermost_first[: MOST_DEPTH - 1]
+    frames = [Frame(name_of(frame.name), name_of(frame.filename or ""), _line(frame.line)) for frame in reversed(kept)]
+    if len(kept) < len(innermost_first):
+        frames.insert(0, TRUNCATED)
+    number = thread.os_thread_id if thread.os_thread_id is not None else thread.thread_id
+    return ThreadStack(_number(number), name_of(thread.thread_name or ""), thread.active, thread.owns_gil, tuple(frames))
+
+
+def _lines(raw: bytes) -> Iterator[str]:
+    """Lines as text; of a huge one its end is kept, where the count and the innermost frames stand."""
+    for line in raw.split(b"\n"):
+        if line:
+            yield _text(line[-MOST_LINE_BYTES:])
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _stack(text: str, pid: int) -> tuple[Thread, list[Frame]]:
+    text, pid = _after_processes(text, pid)
+    words = text.split(";")
+    at, number, name = 0, 0, ""
+    if thread := THREAD.fullmatch(words[0]):
+        number = _number(int(thread.group(1), 0))
+        name, at = thread.group(2) or "", 1
+        while at < len(words) and not _is_frame(words[at]):  # a thread's name may hold anything
+            name, at = f"{name};{words[at]}", at + 1
+    frames = [_frame(word) for word in words[at:]]
+    if len(frames) > MOST_DEPTH:
+        frames = [TRUNCATED, *frames[-(MOST_DEPTH - 1) :]]
+    return Thread(pid, number, name_of(name)), frames
+
+
+def _after_processes(text: str, pid: int) -> tuple[str, int]:
+    """With subprocesses, a stack begins with its process, below those above it: what follows them, and the last one's pid."""
+    while found := PROCESS.match(text):
+        text, pid = text[found.end() :], _number(int(found.group(1)))
+    return text, pid
+
+
+def _is_frame(word: str) -> bool:
+    return FRAME.fullmatch(word) is not None or FRAME_WITHOUT_LINE.fullmatch(word) is not None
+
+
+def _frame(word: str) -> Frame:
+    found = FRAME.fullmatch(word)
+    if found is not None:
+        return Frame(name_of(found.group(1)), name_of(found.group(2)), _line(int(found.group(3)[-12:])))
+    found = FRAME_WITHOUT_LINE.fullmatch(word)
+    return Frame(name_of(found.group(1)), name_of(found.group(2))) if found is not None else Frame(name_of(word))
+
+
+def _line(number: int) -> int:
+    return number if 0 <= number <= LAST_LINE else 0
+
+
+def _number(number: int) -> int:
+    return number if 0 <= number <= LAST_NUMBER else 0
