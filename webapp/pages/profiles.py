@@ -19,6 +19,7 @@ from webapp.auth import caller, caller_if_any
 from webapp.errors import TooBusy, wants_json
 from webapp.flame.asking import parse
 from webapp.flame.formats import FORMATS
+from webapp.htmx import headers_of
 from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
@@ -35,7 +36,6 @@ TARGETS_SHOWN = 12
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
 CHECKED_WITHIN_S = 1.5
-FRAGMENTS = {"profile": "profiles/_detail.html", "flame": "profiles/_result.html"}
 LABELS = {
     "stacks": "Stack trace",
     "cpu": "CPU flame graph",
@@ -146,7 +146,8 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
 
     grows = profile.kind == CENSUS and not standing.is_over
     tag = None if grows else (*standing.tag, may_end)
-    return page_response("profiles/detail.html", FRAGMENTS, tag, load, labels=LABELS)
+    fragment = "profiles/_result.html" if headers_of(request).target_id == "flame" else "profiles/_detail.html"
+    return page_response("profiles/detail.html", fragment, tag, load, labels=LABELS)
 
 
 def compare_profiles(scope: Scope) -> Response:
@@ -166,8 +167,7 @@ def compare_profiles(scope: Scope) -> Response:
     def load() -> Mapping[str, Any]:
         return {"page": difference(both[0], both[1], asked)}
 
-    fragments = {"flame": "profiles/_difference.html"}
-    return page_response("profiles/compare.html", fragments, None, load, both=both, labels=LABELS, swapped=swapped)
+    return page_response("profiles/compare.html", "profiles/_difference.html", None, load, both=both, labels=LABELS, swapped=swapped)
 
 
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it
