@@ -11,7 +11,8 @@ let refocus = false;
 function show(search) {
   wanted = search;
   refocus = Boolean(document.activeElement && document.activeElement.closest("#flame .boxes"));
-  window.htmx.ajax("GET", search || location.pathname, { source: "#flame", target: "#flame", swap: "outerHTML", stepped: search });
+  const target = viewer().closest(".live[hx-get]") || viewer(); // what keeps itself up to date asks for the new address from now on
+  window.htmx.ajax("GET", search || location.pathname, { source: "#flame", target: `#${target.id}`, swap: "outerHTML", stepped: search });
 }
 
 function go(address) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -31,8 +32,11 @@ PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset=
 <meta name="htmx-config" content='{"history":false}'>
 <title>Profile</title><link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/css/raydeck.css">
 <link rel="stylesheet" href="/static/css/profiles.css"><script src="/static/vendor/htmx.min.js" defer></script>
-<script src="/static/js/keys.js" type="module"></script><script src="/static/js/flame.js" type="module"></script></head>
-<body><main id="main">%s</main></body></html>"""
+<script src="/static/js/keys.js" type="module"></script><script src="/static/js/live.js" type="module"></script>
+<script src="/static/js/flame.js" type="module"></script></head>
+<body data-refresh="1"><main id="main">%s</main></body></html>"""
+
+GROWING = """<div class="live" id="profile" hx-get="?{query}" hx-trigger="every 200ms" hx-target="this" hx-swap="outerMorph">{body}</div>"""
 
 
 def app_of(profiles: dict[str, Samples]) -> Flask:
@@ -44,9 +48,12 @@ def app_of(profiles: dict[str, Samples]) -> Flask:
     @app.get("/<name>")
     def show(name: str) -> tuple[str, dict[str, str]]:
         def to(**arguments: object) -> str:
+            arguments = {**arguments, "grows": request.args.get("grows")}
             return f"/{name}?" + urlencode({key: value for key, value in arguments.items() if value is not None})
 
-        body = render_template("profiles/_viewer.html", viewer=view(profiles[name], parse(request.args), to))
+        body = render_template("profiles/_viewer.html", viewer=view(profiles[name], parse(request.args, ("grows",)), to))
+        if "grows" in request.args:
+            body = GROWING.format(query=escape(request.query_string.decode()), body=body)
         return (body if "HX-Request" in request.headers else PAGE % body), HEADERS
 
     return app
@@ -95,6 +102,17 @@ def test_a_click_zooms_and_the_way_back_is_the_browsers(page: Page, served: str)
     wait_for(page, "all")
     page.go_forward()
     wait_for(page, "load")
+
+
+def test_a_zoom_lasts_while_the_profile_around_it_keeps_itself_up_to_date(page: Page, served: str) -> None:
+    page.goto(f"{served}/small?grows=1")
+    with page.expect_request(lambda sent: "grows=1" in sent.url):
+        box(page, "load")
+    wait_for(page, "load")
+    for _ in range(3):
+        with page.expect_response(lambda answer: "at=" in answer.url):
+            pass
+    assert shown(page) == "load"
 
 
 def test_arrows_go_from_box_to_box_and_tab_stops_at_one_alone(page: Page, served: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import NamedTuple
 
 from clusterstate.stacks import Frame, Thread
@@ -14,9 +16,12 @@ from clusterstate.stacks import Frame, Thread
 ALL, PROCESS, THREAD, FRAME, MODULE = "all", "process", "thread", "frame", "module"
 RAY, STDLIB, NATIVE = "Ray", "standard library", "native"
 HUES = 12
+SALT = b"6699"
+"""With it torch, numpy, pandas, pyarrow, jax, tensorflow and others that are often seen together have a colour each."""
 END_FOLDERS = 3
 """Parts of a path of a program's own that are shown."""
 UNKNOWN_MODULE = "not known"
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NO_SYMBOL = "(no symbol)"
 
 _INSTALLED = re.compile(r"(?:site|dist)-packages/")
@@ -58,8 +63,10 @@ def label_of_thread(thread: Thread) -> Label:
     return Label(thread_name(thread), kind=THREAD)
 
 
-def label_of_process(thread: Thread) -> Label:
-    return Label(f"process {thread.pid}", kind=PROCESS)
+def label_of_process(thread: Thread, names: Mapping[int, str] = NO_NAMES) -> Label:
+    """`names` are what processes are called here, by pid."""
+    name = names.get(thread.pid)
+    return Label(f"{name} (process {thread.pid})" if name else f"process {thread.pid}", kind=PROCESS)
 
 
 def thread_name(thread: Thread) -> str:
@@ -140,7 +147,7 @@ def look_of(label: Label) -> str:
         return {RAY: "of-ray", STDLIB: "of-stdlib", NATIVE: "of-native"}[origin]
     if module in ("", UNKNOWN_MODULE):
         return "of-unknown"
-    return f"pkg-{zlib.crc32(module.encode('utf-8', 'surrogatepass')) % HUES}"
+    return f"pkg-{zlib.crc32(SALT + module.encode('utf-8', 'surrogatepass')) % HUES}"
 
 
 def owner_of(label: Label) -> str:

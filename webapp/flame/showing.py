@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clusterstate.stacks import Samples
+from clusterstate.stacks import Samples, Thread
 from webapp.flame.asking import AskedFlame
 from webapp.flame.drawing import Drawing, Pen, place_of
-from webapp.flame.labels import FRAME, MODULE, key_of_function, key_of_thread, look_of, owner_of, thread_name
+from webapp.flame.labels import FRAME, MODULE, NO_NAMES, key_of_function, key_of_thread, look_of, owner_of, thread_name
 from webapp.flame.links import Links, To
 from webapp.flame.searching import Wanted, found_count, found_labels, found_nodes, neighbours, wanted
 from webapp.flame.tree import Tree, grow
@@ -78,9 +79,9 @@ class FlamePage:
     cut: str | None  # how much was counted higher up, as the tree was full
 
 
-def flame_page(samples: Samples, asked: AskedFlame, to: To) -> FlamePage:
+def flame_page(samples: Samples, asked: AskedFlame, to: To, processes: Mapping[int, str] = NO_NAMES) -> FlamePage:
     """The picture that the URL asks for."""
-    tree = grow(samples, asked.shape)
+    tree = grow(samples, asked.shape, processes=processes)
     links = Links(to, asked)
     at = tree.find(asked.at)
     node = at or 0
@@ -101,7 +102,7 @@ def flame_page(samples: Samples, asked: AskedFlame, to: To) -> FlamePage:
         function=function_of(tree, node),
         keys=legend(tree, drawing),
         search=_search(samples, tree, node, what, asked, links) if what else None,
-        threads=thread_choices(samples),
+        threads=thread_choices(samples, processes),
         note=GONE if at is None else None,
         cut=amount(tree.cut, samples.unit) if tree.cut else None,
     )
@@ -123,14 +124,16 @@ def legend(tree: Tree, drawing: Drawing) -> tuple[Key, ...]:
     return tuple(Key(owner, look) for owner, look in found.items())
 
 
-def thread_choices(samples: Samples) -> tuple[ThreadChoice, ...]:
+def thread_choices(samples: Samples, processes: Mapping[int, str] = NO_NAMES) -> tuple[ThreadChoice, ...]:
     """Threads with their names, as far as there is a choice."""
     threads = samples.threads[:MOST_THREADS]
     several = len({thread.pid for thread in threads}) > 1
-    found = {
-        key_of_thread(thread): shortened((f"{thread.pid}: " if several else "") + (thread.name or thread_name(thread)), 60)
-        for thread in threads
-    }
+
+    def name(thread: Thread) -> str:
+        of = f"{processes.get(thread.pid, thread.pid)}: " if several else ""
+        return shortened(of + (thread.name or thread_name(thread)), 60)
+
+    found = {key_of_thread(thread): name(thread) for thread in threads}
     choices = sorted((name, key) for key, name in found.items())
     return tuple(ThreadChoice(key, name) for name, key in choices) if len(choices) > 1 else ()
 

@@ -181,6 +181,8 @@ def _links(asked: AskedStacks, to: To) -> dict[str, str]:
 
 def _group(group: Group, of: Census | None, is_open: bool) -> GroupShown:
     members = tuple(_member(one, is_alone=of is None) for one in group.standing[:MOST_MEMBERS])
+    of_all = _tags(group)
+    shared = [] if len(group) > len(members) else [tag for tag in members[0].tags if all(tag in one.tags for one in members)]
     shown = group.frames[-MOST_FRAMES:]
     left_out = len(group.frames) - len(shown)
     return GroupShown(
@@ -194,7 +196,7 @@ def _group(group: Group, of: Census | None, is_open: bool) -> GroupShown:
         is_majority=group.is_majority,
         is_open=is_open,
         parts=_parts(group),
-        tags=(*_tags(group), *(tag for tag in members[0].tags if len(group) == 1 and tag not in _tags(group))),
+        tags=(*of_all, *(tag for tag in shared if tag not in of_all)),
     )
 
 

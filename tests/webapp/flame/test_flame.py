@@ -152,6 +152,12 @@ def test_whose_code_a_frame_is_follows_from_its_file(file: str, module: str, ori
     assert (module_of(file), origin_of(file)) == (module, origin)
 
 
+def test_packages_that_are_often_seen_together_have_a_colour_each() -> None:
+    often = ["torch", "numpy", "pandas", "pyarrow", "transformers", "jax", "tensorflow", "vllm", "scipy", "sklearn", "datasets"]
+
+    assert len({look_of(Label("f", f"{name}/a.py")) for name in often}) == len(often)
+
+
 def test_a_package_has_the_same_colour_everywhere() -> None:
     assert look_of(Label("f", "torch/nn/a.py")) == look_of(Label("g", "/x/site-packages/torch/optim/b.py"))
 
@@ -195,3 +201,9 @@ def test_every_hostile_function_has_its_callers_and_callees() -> None:
 
 def test_a_profile_without_samples_says_so() -> None:
     assert "Nothing was counted" in rendered("profiles/_viewer.html", viewer=view(profile(), AskedFlame(), to))
+
+
+def test_processes_of_many_are_called_as_people_know_them() -> None:
+    page = flame_page(profile("main 1"), AskedFlame(by="process"), to, {7: "rank 0"})
+
+    assert [box.name for box in page.drawing.boxes] == ["all", "rank 0 (process 7)", "main"]

@@ -190,6 +190,15 @@ def test_threads_are_held_against_those_of_their_own_kind() -> None:
     assert found.sentence == "All 3 in all_reduce (torch/distributed)"
 
 
+def test_what_is_so_of_all_threads_of_a_stack_is_said_once() -> None:
+    members = [Member(str(place), (process(thread(LOOP, active=True, gil=not place)),)) for place in range(2)]
+
+    (group,) = census_page(members, AskedStacks(), to).groups
+
+    assert group.tags == ("active",)
+    assert [one.tags for one in group.members] == [("holds the GIL", "active"), ("active",)]
+
+
 def test_native_code_without_symbols_is_equal_wherever_a_process_has_loaded_it() -> None:
     found = census([member(str(place), (*LOOP, Frame(hex(0x7F00 + place), "libcuda.so.1"))) for place in range(3)])
 
