@@ -28,6 +28,7 @@ COMMANDS = {
     "routes": "webapp.commands.routes",
     "backup": "webapp.commands.keeping",
     "restore": "webapp.commands.keeping",
+    "doctor": "webapp.commands.doctor",
 }
 """Command → the module whose `commands` holds it. Only the one that is called is imported."""
 

@@ -25,7 +25,8 @@ for line in sys.stdin:
     if "end" in asked:
         children.pop(asked["end"]).kill()
         continue
-    child = subprocess.Popen(asked["argv"], executable=asked["program"], user=asked["user"], cwd="/", stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(asked["argv"], executable=asked["program"], user=asked["user"], cwd="/", env=asked["environ"],
+        stdin=subprocess.DEVNULL)
     children[child.pid] = child
     print(child.pid, flush=True)
 for child in children.values():
@@ -57,15 +58,23 @@ class StubRay:
     def pid(self) -> int:
         return self.process.pid
 
-    def start(self, code: str = SPIN, *, title: str = "ray::spin", user: int | None = None, listed: bool = True) -> int:
+    def start(
+        self,
+        code: str = SPIN,
+        *,
+        title: str = "ray::spin",
+        user: int | None = None,
+        listed: bool = True,
+        environ: dict[str, str] | None = None,
+    ) -> int:
         """A Python worker below the raylet."""
-        pid = self.run([title, "-c", code], sys.executable, user)
+        pid = self.run([title, "-c", code], sys.executable, user, environ)
         if listed:
             self.listed[pid] = False
         return pid
 
-    def run(self, argv: list[str], program: str, user: int | None = None) -> int:
-        self._ask({"argv": argv, "program": program, "user": user})
+    def run(self, argv: list[str], program: str, user: int | None = None, environ: dict[str, str] | None = None) -> int:
+        self._ask({"argv": argv, "program": program, "user": user, "environ": {"PYTHONHOME": sys.base_prefix, **(environ or {})}})
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 

@@ -11,9 +11,12 @@ from clusterstate import stacks
 from clusterstate.profile_answers import NO_PROGRAM, Abilities, ProcessProgress, ProfileProgress, WhyNot
 from workers.probes.profile_places import Place
 from workers.probes.running import CannotAnswer, running
-from workers.sources import cpu_recording, profile_facts, profile_notes, profile_obstacles
+from workers.sources import cpu_recording, memory_recording, profile_facts, profile_notes, profile_obstacles
 from workers.sources.cpu_recording import Recorded, Recording, Wanted
+from workers.sources.memory_recording import MemoryRecording
+from workers.sources.memray_running import Options, memray_version
 from workers.sources.profile_notes import Note
+from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Refused, Target
 from workers.sources.py_spy import version_of
 
@@ -29,15 +32,21 @@ def check_profiling(node_id: str, pid: int | None, started_ms: int | None) -> di
     try:
         if pid is None:
             place.finder(node_id)
-            facts = None
-        else:
-            with place.open(node_id, pid, started_ms) as target:
-                facts = profile_facts.target_facts(target)
+            return _plain(abilities(place.node, None))
+        with place.open(node_id, pid, started_ms) as target:
+            return _plain(abilities(place.node, target))
     except Refused as refused:
         why = refused.why_not
         return _plain(Abilities(why, why, why, why))
-    why_not = profile_obstacles.before(place.node, facts)
-    return _plain(Abilities(stacks=why_not, memory=WhyNot(NO_PROGRAM), gpu=WhyNot(NO_PROGRAM), native=why_not))
+
+
+def abilities(node: NodeFacts, target: Target | None) -> Abilities:
+    """What could look into a process of this node, or into any."""
+    facts = profile_facts.target_facts(target) if target is not None else None
+    why_not = profile_obstacles.before(node, facts)
+    memory = memory_recording.obstacle(memory_recording.parts_for(target), node, facts)
+    gpu = WhyNot(NO_PROGRAM, "Traces of GPUs are not taken yet.")
+    return Abilities(stacks=why_not, memory=memory, gpu=gpu, native=why_not)
 
 
 def record_cpu(
@@ -55,14 +64,15 @@ def record_cpu(
     if not 1 <= duration_s <= MOST_SECONDS or not 1 <= rate_hz <= MOST_HZ or len(while_task) > MOST_TASK_NAME:
         raise CannotAnswer(f"A profile lasts 1 to {MOST_SECONDS} s, with 1 to {MOST_HZ} samples a second.")
     place = Place()
+    program = place.program
+    if program is None:
+        return told(Recorded(why_not=profile_obstacles.before(place.node)), duration_s, "")
     wanted = Wanted(duration_s, rate_hz, native, idle, subprocesses, while_task)
 
     def record(target: Target, note: Note) -> Recorded:
-        assert place.program is not None  # noqa: S101 - for the type checker: it was looked for before
-        return Recording(place.program, target, wanted, place.node, running().report, running().should_stop).run(note)
+        return Recording(program, target, wanted, place.node, running().report, running().should_stop).run(note)
 
-    found = _recorded(place, node_id, pid, started_ms, record)
-    return told(found, duration_s, version_of(place.program) if place.program is not None else "")
+    return told(_recorded(place, node_id, pid, started_ms, record), duration_s, version_of(program))
 
 
 def record_memory(
@@ -76,13 +86,19 @@ def record_memory(
     while_task: str,
 ) -> dict[str, Any]:
     """Tells packed samples in parts at the end; answers a ProfileProgress."""
-    raise CannotAnswer("Not there yet.")
+    if not 1 <= duration_s <= MOST_SECONDS or len(while_task) > MOST_TASK_NAME:
+        raise CannotAnswer(f"A profile lasts 1 to {MOST_SECONDS} s.")
+    place = Place()
+    options = Options(native, leaks, python_allocators)
+
+    def record(target: Target, note: Note) -> Recorded:
+        return MemoryRecording(target, duration_s, options, while_task, place.node, running().report, running().should_stop).run(note)
+
+    return told(_recorded(place, node_id, pid, started_ms, record), duration_s, memray_version())
 
 
 def _recorded(place: Place, node_id: str, pid: int, started_ms: int, record: Callable[[Target, Note], Recorded]) -> Recorded:
     """One profile of a process at a time."""
-    if place.program is None:
-        return Recorded(why_not=profile_obstacles.before(place.node))
     try:
         with place.open(node_id, pid, started_ms) as target, profile_notes.profiling(place.notes(), target) as note:
             return record(target, note)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import msgspec
 
 from clusterstate import paths
 from workers.processes import end_all, read_stat
+from workers.sources import memray_running
 from workers.sources.profile_targets import Target
 from workers.sources.py_spy import is_stopped, send_on
 
@@ -39,14 +39,12 @@ class Note:
     file: int
     target: Target
     was_stopped: bool
-    folder: str = ""
 
-    def began(self, profiler: int, folder: str = "") -> None:
-        """Which process does it, and the folder that goes with it."""
+    def began(self, profiler: int, folder: str = "", follows_user: int | None = None) -> None:
+        """Which process does it, the folder that goes with it, and as whose a process that follows itself is told to end that."""
         stat = read_stat(profiler)
-        self.folder = folder or self.folder
         began = stat.start_ticks if stat is not None else 0
-        left = _Left(self.target.pid, self.target.start_ticks, self.was_stopped, profiler, began, self.folder)
+        left = _Left(self.target.pid, self.target.start_ticks, self.was_stopped, profiler, began, folder, follows_user)
         blob = msgspec.json.encode(left)
         os.pwrite(self.file, blob.ljust(MOST_NOTE_BYTES), 0)
 
@@ -58,6 +56,7 @@ class _Left(msgspec.Struct):
     profiler: int
     profiler_ticks: int
     folder: str = ""
+    follows_user: int | None = None  # memray was told to make it follow its allocations
 
 
 def notes_folder(state_dir: Path) -> Path:
@@ -96,7 +95,7 @@ def tidy(state_dir: Path, look: Callable[[str], object] = lambda words: None) ->
         except (Busy, OSError):
             continue
         try:
-            _put_right(os.pread(file, MOST_NOTE_BYTES, 0), folder)
+            _put_right(os.pread(file, MOST_NOTE_BYTES, 0))
             look(name)
             found += 1
             path.unlink(missing_ok=True)
@@ -105,12 +104,13 @@ def tidy(state_dir: Path, look: Callable[[str], object] = lambda words: None) ->
     return found
 
 
-def _put_right(blob: bytes, folder: Path) -> None:
+def _put_right(blob: bytes) -> None:
     try:
         left = msgspec.json.decode(blob.strip(b" \0"), type=_Left)
     except msgspec.DecodeError:
         return  # killed before it had begun
-    give_up = time.monotonic() + GOES_BY_ITSELF_S
+    within_s = GOES_BY_ITSELF_S if left.follows_user is None else memray_running.DEBUGGER_WITHIN_S
+    give_up = time.monotonic() + within_s
     while (stat := read_stat(left.profiler)) is not None and stat.start_ticks == left.profiler_ticks and stat.state not in {"Z", "X"}:
         if time.monotonic() > give_up:
             end_all([stat], 0.0)
@@ -118,8 +118,10 @@ def _put_right(blob: bytes, folder: Path) -> None:
         time.sleep(0.02)
     if not left.was_stopped:
         send_on(left.pid, left.start_ticks)
-    if left.folder and Path(left.folder).parent == folder:
-        shutil.rmtree(left.folder, ignore_errors=True)
+    if left.follows_user is not None and (target := read_stat(left.pid)) is not None and target.start_ticks == left.start_ticks:
+        memray_running.detach(left.pid, left.follows_user)
+    if left.folder:
+        memray_running.remove(Path(left.folder))
 
 
 def _locked(path: Path) -> int:

@@ -55,18 +55,26 @@ class Target:
     user: int
     pidfd: int = -1
 
+    def released(self) -> Target:
+        """The same, not held by a descriptor."""
+        return replace(self, pidfd=-1)
+
     @property
     def is_alive(self) -> bool:
         """Whether the very process that was checked still runs: its descriptor says so, whoever has its number."""
         return self.pidfd < 0 or not select.select([self.pidfd], [], [], 0)[0]
 
 
+def raylets(proc: Path = PROC) -> list[Raylet]:
+    """Processes that say they are raylets, the oldest first."""
+    return [raylet for stat in _stats(proc) if stat.name == "raylet" and (raylet := _raylet(proc, stat.pid)) is not None]
+
+
 def find_raylet(node_id: str, session: str | None, proc: Path = PROC) -> Raylet:
     """The oldest process that says it is this node's raylet. Raises Refused, also if it is of another session than `session`."""
     if not decode.is_node_id(node_id):
         raise Refused(NOT_LISTED, "This is no node's id.")
-    found = [raylet for stat in _stats(proc) if stat.name == "raylet" and (raylet := _raylet(proc, stat.pid)) is not None]
-    ours = [raylet for raylet in found if raylet.flags.node_id == node_id and session in (None, raylet.flags.session)]
+    ours = [raylet for raylet in raylets(proc) if raylet.flags.node_id == node_id and session in (None, raylet.flags.session)]
     if not ours:
         raise Refused(NOT_LISTED, "The raylet of this node does not run on this machine (any more).")
     return ours[0]

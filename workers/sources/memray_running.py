@@ -1,0 +1,199 @@
+"""Running memray: it has a debugger make the process follow its own allocations, into a file of ours.
+
+All of it runs as the user of the process. A debugger is never killed while it is at a process: that could end it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from workers.sources.profile_targets import PROC, Target
+from workers.sources.py_spy import Ran
+
+FOLDER_PREFIX = "raydeck-memory-"
+DEBUGGERS = ("gdb", "lldb")
+DEBUGGER_WITHIN_S = 30.0
+READ_WITHIN_S = 60.0
+MOST_PRINTED_BYTES = 64 << 20
+MOST_STACKS = 100_000
+MEMORY_BYTES = 4 << 30
+PROGRAMS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+READER = Path(__file__).with_name("memray_reading.py")
+PACKAGES = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is followed."""
+
+    native: bool = False
+    leaks: bool = False
+    python_allocators: bool = False
+
+
+def is_installed() -> bool:
+    """Whether our own Python has memray."""
+    return importlib.util.find_spec("memray") is not None
+
+
+def memray_version() -> str:
+    try:
+        return f"memray {version('memray')}"
+    except PackageNotFoundError:
+        return ""
+
+
+def debugger() -> str | None:
+    """The one that memray will use."""
+    return next((found for name in DEBUGGERS if (found := shutil.which(name, path=PROGRAMS_PATH))), None)
+
+
+def has_memray(pid: int, proc: Path = PROC) -> bool:
+    """Whether the Python of a process has memray too, as its folders tell: nothing of it is run."""
+    root = proc / str(pid) / "root"
+    return any((root / folder.lstrip("/") / "memray" / "__init__.py").is_file() for folder in _package_folders(pid, proc))
+
+
+def is_in_our_files(pid: int, proc: Path = PROC) -> bool:
+    """Whether it sees the files that we see: it is in no container of its own."""
+    try:
+        return os.readlink(proc / str(pid) / "ns" / "mnt") == os.readlink(proc / "self" / "ns" / "mnt")
+    except OSError:
+        return False
+
+
+@contextmanager
+def private_folder(target: Target) -> Iterator[Path]:
+    """A folder for the file that the process writes: its user's alone; removed whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    try:
+        if target.user != os.geteuid():
+            os.chown(folder, target.user, -1)
+        yield folder
+    finally:
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """A folder of `private_folder`."""
+    if folder.name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def attaching(target: Target, file: Path, lasts_s: int, options: Options) -> subprocess.Popen[bytes]:
+    """Has the process follow its allocations; it ends that by itself after `lasts_s`, whatever becomes of us."""
+    words = ["attach", "--aggregate", "--duration", f"{lasts_s:d}", "-o", str(file)]
+    words += ["--native"] if options.native else []
+    words += ["--trace-python-allocators"] if options.python_allocators else []
+    return _start([*words, f"{target.pid:d}"], target.user, file.parent)
+
+
+def detach(pid: int, user: int) -> Ran:
+    """Ends the following; the file is whole then."""
+    process = _start(["detach", f"{pid:d}"], user, Path("/"))
+    return finish(process)
+
+
+def finish(process: subprocess.Popen[bytes]) -> Ran:
+    """Waits for a debugger to have left the process."""
+    try:
+        output, words = process.communicate(timeout=DEBUGGER_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it lets go of the process
+        output, words = process.communicate()
+    return Ran(process.returncode, output, (output + words)[-8192:].decode("utf-8", "replace"))
+
+
+def read(file: Path, user: int, options: Options) -> Ran:
+    """What it wrote, see memray_reading. The process may have written anything: it is read with no more than its rights."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_PRINTED_BYTES, MOST_PRINTED_BYTES))
+
+    which = ["leaks" if options.leaks else "peak", "native" if options.native else "python", str(MOST_STACKS)]
+    with tempfile.TemporaryFile() as output:
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-I", "-c", READER.read_text("utf-8"), str(file), *which],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                env=_environment(Path("/")),
+                cwd="/",
+                timeout=READ_WITHIN_S,
+                check=False,
+                preexec_fn=limit,
+                **_as_user(user),
+            )
+        except subprocess.TimeoutExpired:
+            return Ran(-1, b"", f"It was not read within {READ_WITHIN_S:.0f} s.")
+        output.seek(0)
+        return Ran(ran.returncode, output.read(MOST_PRINTED_BYTES), ran.stderr[-2000:].decode("utf-8", "replace"))
+
+
+def _start(words: Sequence[str], user: int, home: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-m", "memray", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(home),
+        cwd="/",
+        start_new_session=True,  # whoever ends us and ours lets a debugger come to its end
+        **_as_user(user),
+    )
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {"PATH": PROGRAMS_PATH, "LANG": "C.UTF-8", "HOME": str(home)}
+
+
+def _as_user(user: int) -> dict[str, Any]:
+    """Root becomes the user of the process; anybody else is that user."""
+    if os.geteuid() != 0 or user == 0:
+        return {}
+    return {"user": user, "group": user, "extra_groups": []}
+
+
+def _package_folders(pid: int, proc: Path) -> set[str]:
+    """Where the Python of a process finds packages: from what it has loaded, its program and its environment."""
+    found = {_up_to_packages(line.split(None, 5)[-1]) for line in _text(proc / str(pid) / "maps").splitlines() if "/" in line}
+    variables = dict(word.partition("=")[::2] for word in _text(proc / str(pid) / "environ").split("\0"))
+    found.update(word for word in variables.get("PYTHONPATH", "").split(":") if word.startswith("/"))
+    try:
+        program = os.readlink(proc / str(pid) / "exe")
+    except OSError:
+        program = ""
+    for prefix in (variables.get("VIRTUAL_ENV", ""), os.path.dirname(os.path.dirname(program))):
+        if prefix.startswith("/"):
+            root = proc / str(pid) / "root" / prefix.lstrip("/")
+            found.update(f"{prefix}/{folder.relative_to(root)}" for name in PACKAGES for folder in root.glob(f"lib/python3*/{name}"))
+    return found - {""}
+
+
+def _up_to_packages(path: str) -> str:
+    for name in PACKAGES:
+        before, mark, _ = path.partition(f"/{name}/")
+        if mark:
+            return f"{before}/{name}"
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
