@@ -62,3 +62,5 @@ class Process:
     objects_owned: int | None = None
     object_refs_in_scope: int | None = None
     parent_pid: int | None = None
+    stdout: str | None = None  # of a driver: what its descriptor 1 leads to, a path or as pipe:[7]; None also: not ours to read
+    stderr: str | None = None

@@ -126,6 +126,27 @@ def test_a_driver_that_was_not_submitted_is_explained(vera: Person, cluster: Bui
     assert "Ray keeps no copy of what it printed" in text(vera.page("/c/demo/logs/of?job=01000000").text)
 
 
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("/dev/pts/3", "/dev/pts/3", "Its stdout and stderr go to the terminal /dev/pts/3."),
+        ("/home/me/out.txt", "/dev/null", "Its stdout goes to the file /home/me/out.txt, its stderr goes to /dev/null: it is lost."),
+        ("pipe:[7]", "socket:[8]", "Its stdout goes to a pipe, to the program that started it, its stderr goes to a socket"),
+        ("/a <b>\u202e", None, "Its stdout goes to the file /a &lt;b&gt;"),
+        (None, None, "that went where it was started"),
+    ],
+)
+def test_where_a_driver_prints_to_is_said_while_it_runs(
+    vera: Person, cluster: BuiltCluster, folder: Path, stdout: str | None, stderr: str | None, said: str
+) -> None:
+    cluster.with_job(job_key="01000000", job_id="01000000", submission_id=None, driver_node_id=NODE, driver_pid=4711)
+    cluster.with_process(NODE, 4711, kind="DRIVER", stdout=stdout, stderr=stderr)
+    cluster.project()
+    page = vera.page("/c/demo/logs/of?job=01000000").text
+    assert said in text(page)
+    assert "\u202e" not in page
+
+
 def test_of_a_node_that_is_gone_it_says_so_and_shows_what_was_kept(
     vera: Person, cluster: BuiltCluster, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,12 @@ def test_a_driver_is_one_because_its_raylet_says_so() -> None:
     assert (row.kind, row.title, row.task_name) == ("DRIVER", "train.py", None)
 
 
+def test_where_a_driver_prints_to_is_noted_and_of_others_it_is_not() -> None:
+    reading = process(11, stdout="/dev/pts/3", stderr="pipe:[7]")
+    assert [(row.stdout, row.stderr) for row in rows(reading, workers=(core(worker_type="DRIVER"),))] == [("/dev/pts/3", "pipe:[7]")]
+    assert [(row.stdout, row.stderr) for row in rows(reading, workers=(core(),))] == [(None, None)]
+
+
 def test_a_pid_that_was_given_to_another_process_does_not_inherit_its_worker() -> None:
     [row] = rows(process(11, title="bash", name="bash", start_time_ms=int(NOW * 1000) + 9_000), workers=(core(),))
     assert (row.kind, row.worker_id) == ("OTHER", None)

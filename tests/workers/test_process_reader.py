@@ -207,6 +207,8 @@ def test_figures_of_a_process_are_its_own(host: Host) -> None:
     assert (reading.num_threads, reading.parent_pid, reading.name) == (1, os.getpid(), "raylet")
     assert reading.num_fds is not None
     assert reading.user is not None
+    assert reading.stdout == os.readlink(f"/proc/{pid}/fd/1")
+    assert reading.stderr == os.readlink(f"/proc/{pid}/fd/2")
 
 
 def test_the_expensive_figures_are_read_once_a_minute_and_a_few_at_a_time(host: Host) -> None:

@@ -13,9 +13,10 @@ from clusterstate.log_answers import ListedFile, Listing, LogPart, Unreadable
 from clusterstate.log_names import SERVE, serve_file
 from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
+from clusterstate.resources import ACTORS, JOBS, NODES, PROCESSES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
 from webapp import log_scope
+from webapp.driver_output import where_it_goes
 from webapp.log_lines import window_of
 from webapp.pages.log_view import FileLinks, LogFile
 from webapp.pages.logs import ask_node
@@ -199,10 +200,7 @@ def _of_job(reader: SessionReader, job_key: str) -> Thing:
         raise NotFound(f"No job {job_key[:64]!r} is remembered in this session.")
     note = None
     if job.submission_id is None:
-        note = (
-            "This driver was not submitted as a job, so Ray keeps no copy of what it printed: that went where it was started (a terminal, a"
-            " file, the journal). What Ray's own code in it noted is here."
-        )
+        note = where_it_goes(reader.get(PROCESSES, f"{job.driver_node_id}:{job.driver_pid}"))
     if job.driver_node_id is None:
         return Thing((), note=note or "Its driver has not started (yet).", whose=("job", job.job_key))
     scope = log_scope.LogScope(

@@ -259,6 +259,8 @@ class ProcessReader:
             uss_bytes=expensive.uss_bytes if expensive else None,
             num_threads=stat.num_threads,
             num_fds=self._count_fds(stat.pid),
+            stdout=self._leads_to(stat.pid, 1),
+            stderr=self._leads_to(stat.pid, 2),
         )
 
     def _cpu_percent(self, known: _Known, now: float) -> float | None:
@@ -289,6 +291,12 @@ class ProcessReader:
             return len(os.listdir(f"{self._proc}/{pid}/fd"))
         except OSError:
             return None  # another user's, or ended meanwhile
+
+    def _leads_to(self, pid: int, descriptor: int) -> str | None:
+        try:
+            return mask_text(os.readlink(f"{self._proc}/{pid}/fd/{descriptor}"))
+        except OSError:
+            return None  # another user's, closed, or ended meanwhile
 
     def _text(self, *parts: object) -> bytes:
         try:

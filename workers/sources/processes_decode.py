@@ -84,6 +84,8 @@ class ProcessReading:
     uss_bytes: int | None = None
     num_threads: int | None = None
     num_fds: int | None = None
+    stdout: str | None = None
+    stderr: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

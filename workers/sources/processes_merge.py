@@ -130,6 +130,8 @@ def _row(
         objects_owned=core.objects_owned if core else None,
         object_refs_in_scope=core.object_refs_in_scope if core else None,
         parent_pid=reading.parent_pid,
+        stdout=reading.stdout if kind == "DRIVER" else None,
+        stderr=reading.stderr if kind == "DRIVER" else None,
     )
 
 
