@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksPart, WhyNot, read
-from clusterstate.profiles import STACKS, Asked, Profile, Profiles, Standing, Target
+from clusterstate.profiles import CPU, STACKS, Asked, Profile, Profiles, Standing, Target
 from clusterstate.stacks import Unreadable
 
 WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
@@ -17,6 +17,8 @@ ENDS = {
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
 }
 WORDS = {"native": "native frames", "idle": "idle threads", "python_allocators": "Python allocators"}
+MOSTLY = 0.05
+"""Of the samples that one busy thread has."""
 PROGRESS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) of (\d{1,9}(?:\.\d{1,3})?)\b")
 FORGOTTEN = "Its answer is not known: nobody took the question in time, or Redis came back without it."
 
@@ -80,6 +82,15 @@ class ProfileStanding:
         """Of all hosts; None where nothing is sampled, or not yet."""
         known = [host.progress.samples for host in self.hosts if host.progress is not None]
         return sum(known) if known and self.profile.kind in {"cpu", "memory", "merged"} else None
+
+    @property
+    def mostly_waited(self) -> bool:
+        """Whether there are so few samples that the process hardly ran, where threads that wait were left out."""
+        rate = self.profile.options.get("rate")
+        if self.profile.kind != CPU or self.profile.options.get("idle") or not rate:
+            return False
+        sampled = sum(host.progress.sampled_s for host in self.hosts if host.progress is not None)
+        return self.samples is not None and 0 < self.samples < MOSTLY * int(rate) * sampled
 
     @property
     def options(self) -> tuple[str, ...]:
