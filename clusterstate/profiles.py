@@ -18,7 +18,7 @@ from clusterstate.stacks import MOST_BYTES, Unreadable
 from clusterstate.store import profiles as kept
 from clusterstate.store import queues
 from clusterstate.store.connection import store_errors
-from clusterstate.store.profiles import Asked, Busy, Option, Profile, Target
+from clusterstate.store.profiles import Asked, Busy, Option, Outcome, Profile, Target
 from clusterstate.store.queues import Answer, QueueFull
 from clusterstate.store.signing import master_key
 
@@ -98,6 +98,16 @@ class Profiles:
         """The newest first."""
         with store_errors():
             return kept.newest(self._redis(), cluster, most)
+
+    def count(self, cluster: str) -> int:
+        """How many are kept."""
+        with store_errors():
+            return kept.count(self._redis(), cluster)
+
+    def note_outcome(self, profile: Profile, state: str, samples: int | None) -> None:
+        """It has ended: lists need not look at what was told any more."""
+        with store_errors():
+            kept.note_outcome(self._redis(), msgspec.structs.replace(profile, outcome=Outcome(state, samples)))
 
     def delete(self, profile: Profile) -> None:
         """With all that was told."""

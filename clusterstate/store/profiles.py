@@ -46,6 +46,13 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str | None = None
 
 
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How it ended, for lists: what was told may be megabytes."""
+
+    state: str
+    samples: int | None = None
+
+
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     """What somebody asked for."""
 
@@ -61,6 +68,7 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, Option] = {}
     of: dict[str, str] = {}  # what it was asked of, as a URL names it: {"worker": id}
     left_out: int = 0  # processes beyond those that are asked at once
+    outcome: Outcome | None = None  # None: nobody has seen its end yet
 
 
 def keep(client: redis.Redis, profile: Profile) -> None:
@@ -70,6 +78,11 @@ def keep(client: redis.Redis, profile: Profile) -> None:
         pipe.zadd(keys.profiles(profile.cluster), {profile.profile_id: profile.asked_at})
         pipe.expire(keys.profiles(profile.cluster), PROFILE_KEPT_S)
         pipe.execute()
+
+
+def note_outcome(client: redis.Redis, profile: Profile) -> None:
+    """Of one that is still there. One round trip."""
+    client.set(keys.profile(profile.cluster, profile.profile_id), msgspec.json.encode(profile), xx=True, keepttl=True)
 
 
 def get(client: redis.Redis, cluster: str, profile_id: str) -> Profile | None:

@@ -20,7 +20,7 @@ from clusterstate.store import keys, queues
 from clusterstate.store.queues import Answer
 from clusterstate.store.safe_jobs import SafeQueue
 from tests.built_cluster import BuiltCluster
-from tests.webapp.conftest import Person
+from tests.webapp.conftest import Clock, Person
 
 NODE = "0" * 55 + "7"
 WORKER = "0" * 55 + "8"
@@ -176,3 +176,52 @@ def test_only_who_asked_or_an_admin_ends_it(otto: Person, ada: Person, running: 
     assert "cancelled" in ada.page(where).text
     assert ada.post(f"{where}/delete", {}).status_code == 303
     assert ada.page(where).status_code == 404
+
+
+def test_a_list_looks_no_more_at_what_was_told_of_those_that_have_ended(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    start(otto, kind="cpu")
+    [row] = otto.get("/c/demo/profiles.json").get_json()["rows"]
+    assert row["state"] == "WAITING"
+    packed = hostile()
+    answered(redis_client, "profile", ProfileProgress(5.0, 5.0, 100, packed_bytes=len(packed)), [packed])
+
+    [row] = otto.get("/c/demo/profiles.json").get_json()["rows"]
+    redis_client.delete(*redis_client.keys("rd:answer:*"))
+    [after] = otto.get("/c/demo/profiles.json").get_json()["rows"]
+
+    assert (row["state"], row["samples"]) == (after["state"], after["samples"]) == ("DONE", 100)
+
+
+@pytest.mark.parametrize("format", ["raw", "speedscope", "svg", "html", "csv"])
+def test_a_profile_is_a_file(otto: Person, running: BuiltCluster, redis_client: redis.Redis, format: str) -> None:
+    where = start(otto, kind="cpu")
+    assert otto.get(f"{where}/download/{format}").status_code == 404
+    packed = hostile()
+    answered(redis_client, "profile", ProfileProgress(5.0, 5.0, 100, packed_bytes=len(packed)), [packed])
+
+    answer = otto.get(f"{where}/download/{format}")
+
+    assert answer.status_code == 200
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert "<script>alert(1)" not in answer.text or format in {"raw", "speedscope", "csv"}
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_two_profiles_are_compared_the_earlier_first(otto: Person, running: BuiltCluster, redis_client: redis.Redis, clock: Clock) -> None:
+    ids = []
+    for _ in range(2):
+        clock.at += 1
+        where = start(otto, kind="cpu")
+        packed = hostile()
+        answered(redis_client, "profile", ProfileProgress(5.0, 5.0, 100, packed_bytes=len(packed)), [packed])
+        redis_client.delete(*redis_client.keys("rd:rq:queue:profile*"))
+        ids.append(where.rpartition("/")[2])
+
+    answer = otto.get(f"/c/demo/profiles/compare?id={ids[1]}&id={ids[0]}")
+
+    assert answer.status_code == 303
+    assert f"before={ids[0]}" in answer.headers["Location"]
+    assert "100 samples" in otto.page(answer.headers["Location"]).text
+    assert otto.get(f"/c/demo/profiles/compare?id={ids[1]}").status_code == 400

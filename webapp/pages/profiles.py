@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, g, render_template, request
+from flask import Response, render_template, request
 from werkzeug.exceptions import Forbidden
 
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import CheckProfiling
-from clusterstate.profile_answers import Abilities, WhyNot, read
+from clusterstate.profile_answers import FAILED, Abilities, WhyNot, read
 from clusterstate.profiles import CENSUS, KINDS, STACKS, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
@@ -24,7 +24,7 @@ from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
 from webapp.profiling.results import Result, as_file, as_text, difference, result_of
-from webapp.profiling.standing import ProfileStanding, standing_of
+from webapp.profiling.standing import Listed, Missing, ProfileStanding, listed, standing_of
 from webapp.profiling.targets import NAMES, Chosen, chosen
 from webapp.rendering import streamed
 from webapp.responses import html, json_response, page_response, redirect_to
@@ -87,9 +87,9 @@ class ProfilePage:
 
 def list_profiles(scope: Scope) -> Response:
     """Those that are kept, the newest first."""
-    found = [standing_of(parts().profiles, one) for one in parts().profiles.newest(scope.cluster, SHOWN)]
-    if g.get("format") == "json" or request.path.endswith(".json"):
-        return json_response({"rows": [_row(one) for one in found], "total": len(found), "as_of": parts().now()})
+    found = [listed(parts().profiles, one) for one in parts().profiles.newest(scope.cluster, SHOWN)]
+    if request.path.endswith(".json"):
+        return json_response({"rows": [_row(one) for one in found], "total": parts().profiles.count(scope.cluster), "as_of": parts().now()})
     tag = tuple((one.profile.profile_id, one.state, one.samples) for one in found)
     return page_response("profiles/list.html", "profiles/_list.html", tag, profiles=found, labels=LABELS, may_ask=_may(OPERATOR))
 
@@ -290,9 +290,10 @@ def _told(profile: Profile) -> dict[str, object]:
     }
 
 
-def _row(standing: ProfileStanding) -> dict[str, Any]:
+def _row(standing: ProfileStanding | Listed) -> dict[str, Any]:
     profile = standing.profile
-    return {
+    missing = standing.missing if isinstance(standing, ProfileStanding) else None
+    found: dict[str, Any] = {
         "profile_id": profile.profile_id,
         "kind": profile.kind,
         "state": standing.state,
@@ -304,14 +305,13 @@ def _row(standing: ProfileStanding) -> dict[str, Any]:
         "processes": len(profile.targets),
         "left_out": profile.left_out,
         "samples": standing.samples,
-        "missing": [
-            {
-                "pids": [target.pid for target in one.targets],
-                "reason": one.why_not.reason if one.why_not else "FAILED",
-                "detail": one.why_not.detail if one.why_not else one.problem,
-                "fix": one.why_not.fix if one.why_not else None,
-            }
-            for one in standing.missing
-        ],
         "url": href("profile", profile_id=profile.profile_id),
     }
+    if missing is not None:
+        found["missing"] = [_missing(one) for one in missing]
+    return found
+
+
+def _missing(one: Missing) -> dict[str, Any]:
+    why_not = one.why_not or WhyNot(FAILED, one.problem or "")
+    return {"pids": [target.pid for target in one.targets], "reason": why_not.reason, "detail": why_not.detail, "fix": why_not.fix or None}

@@ -119,6 +119,25 @@ class ProfileStanding:
         return tuple(_missing(self.profile, self.hosts))
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A profile in a list."""
+
+    profile: Profile
+    state: str
+    samples: int | None
+
+
+def listed(profiles: Profiles, profile: Profile) -> Listed:
+    """Of one that has ended its record tells enough, once somebody has seen that."""
+    if profile.outcome is not None:
+        return Listed(profile, profile.outcome.state, profile.outcome.samples)
+    standing = standing_of(profiles, profile)
+    if standing.is_over:
+        profiles.note_outcome(profile, standing.state, standing.samples)
+    return Listed(profile, standing.state, standing.samples)
+
+
 def standing_of(profiles: Profiles, profile: Profile) -> ProfileStanding:
     """A round trip for each host."""
     return ProfileStanding(profile, tuple(_host(one, profile) for one in profiles.standing(profile)))
