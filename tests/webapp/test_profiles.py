@@ -194,18 +194,18 @@ def test_a_list_looks_no_more_at_what_was_told_of_those_that_have_ended(
     assert (row["state"], row["samples"]) == (after["state"], after["samples"]) == ("DONE", 100)
 
 
-@pytest.mark.parametrize("format", ["raw", "speedscope", "svg", "html", "csv"])
-def test_a_profile_is_a_file(otto: Person, running: BuiltCluster, redis_client: redis.Redis, format: str) -> None:
+@pytest.mark.parametrize("kind", ["raw", "speedscope", "svg", "html", "csv"])
+def test_a_profile_is_a_file(otto: Person, running: BuiltCluster, redis_client: redis.Redis, kind: str) -> None:
     where = start(otto, kind="cpu")
-    assert otto.get(f"{where}/download/{format}").status_code == 404
+    assert otto.get(f"{where}/download/{kind}").status_code == 404
     packed = hostile()
     answered(redis_client, "profile", ProfileProgress(5.0, 5.0, 100, packed_bytes=len(packed)), [packed])
 
-    answer = otto.get(f"{where}/download/{format}")
+    answer = otto.get(f"{where}/download/{kind}")
 
     assert answer.status_code == 200
     assert "attachment" in answer.headers["Content-Disposition"]
-    assert "<script>alert(1)" not in answer.text or format in {"raw", "speedscope", "csv"}
+    assert "<script>alert(1)" not in answer.text or kind in {"raw", "speedscope", "csv"}
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
