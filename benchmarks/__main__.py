@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import beside, gcs_cost, idle, live, logs, official, pages, tasks, timeline
+from benchmarks import beside, gcs_cost, idle, live, logs, official, pages, profiling, tasks, timeline
 
 BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
     "pages": pages.main,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
     "tasks": tasks.main,
     "official": official.main,
     "logs": logs.main,
+    "profiling": profiling.main,
 }
 
 

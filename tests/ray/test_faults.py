@@ -29,6 +29,7 @@ from tests.ray.onlookers import NO_ANSWER, PAGES, Person, looking_on
 from tests.ray.outside import sealed, session_of, tcp_redis
 from tests.ray.timing import say_times, seen_at, state_seen_at
 from tests.running import RAYDECK, Running, raydeck_up
+from workers.machine import PROBE_ROLES
 from workers.processes import read_started, read_stat
 
 pytestmark = pytest.mark.faults
@@ -219,5 +220,7 @@ def test_nothing_of_all_this_is_left_running(busy: Running) -> None:
     roles = {one.pid for one in read_started(processes_file(busy.state_dir, "up"))}
 
     assert set(children_of(busy.process.pid)) == roles
-    assert {"redis", "demo", "collector", "node", "quick", "long", "projector", "web"} == set(busy.ready["pids"]) - {"supervisor"}
+    answering = {name for name, _ in PROBE_ROLES}
+    others = {"redis", "demo", "collector", "operations", "keeper", "node", "follower", "projector", "web"}
+    assert answering | others == set(busy.ready["pids"]) - {"supervisor"}
     assert len(roles) == len(busy.ready["pids"]) - 1

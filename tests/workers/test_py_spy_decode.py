@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -88,6 +89,16 @@ def test_every_count_is_kept_whatever_a_line_holds() -> None:
     )
     assert decode.total_of(raw) == 25
     assert decode.parse_raw(raw, 7).total == 25
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["thread (1): t;" + " (" * 400_000, 'process 1:"' + ";" * 900_000, 'process 1:"' + '";' * 400_000, "thread (1): a;" * 60_000],
+)
+def test_no_line_takes_long(line: str) -> None:
+    begun = time.monotonic()
+    assert decode.parse_raw(f"{line} 3\n".encode(), 7).total == 3
+    assert time.monotonic() - begun < 3
 
 
 def test_a_deep_stack_keeps_its_innermost_frames_and_says_so() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from clusterstate.hosts import boot_id
 from workers.probes.running import running
 
-PROGRAMS = ("py-spy", "rg")
+PROGRAMS = ("py-spy", "rg", "gdb")
 
 
 def check_node(node_id: str) -> dict[str, object]:

@@ -22,6 +22,8 @@ SAID_EVERY_S = 1.0
 STOP_EVERY_S = 0.5
 BEGINS_WITHIN_S = 30.0
 """Symbols of a large program are read first, where native frames are wanted."""
+LASTS_AT_MOST_S = 320.0
+"""What was sampled by then is kept: the probe itself ends at 345 s."""
 BEGUN = "Sampling process"
 
 
@@ -124,7 +126,7 @@ class Recording:
             if self.should_stop():
                 return STOPPED
         late = spy.age_s > BEGINS_WITHIN_S if begun_at is None else now - begun_at > self.wanted.duration_s + ENDS_WITHIN_S
-        return FAILED if late else ""
+        return FAILED if late or spy.age_s > LASTS_AT_MOST_S else ""
 
     def _say(self, now: float, begun_at: float | None) -> None:
         if now >= self._next_word:

@@ -26,6 +26,7 @@ from workers.sources.py_spy import is_stopped, send_on
 GOES_BY_ITSELF_S = 1.0
 """A profiler whose parent was killed has that long to let the target go and end."""
 MOST_NOTE_BYTES = 4096
+LOOKED_AT_S = 0.1
 
 
 class Busy(Exception):
@@ -125,7 +126,8 @@ def _put_right(blob: bytes) -> None:
 
 
 def _locked(path: Path) -> int:
-    """A file that we alone hold, made if it is missing. Raises Busy."""
+    """A file that we alone hold, made if it is missing. Raises Busy: who only looks at notes lets go of them at once."""
+    give_up = time.monotonic() + LOOKED_AT_S
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -133,8 +135,10 @@ def _locked(path: Path) -> int:
             if os.fstat(file).st_nlink and os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
         except BlockingIOError:
-            os.close(file)
-            raise Busy(f"{path.name} is looked into already.") from None
+            if time.monotonic() > give_up:
+                os.close(file)
+                raise Busy(f"{path.name} is looked into already.") from None
+            time.sleep(0.02)
         except FileNotFoundError:
             pass  # another one has just ended and removed it
         os.close(file)

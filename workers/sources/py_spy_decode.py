@@ -27,8 +27,6 @@ TRUNCATED = Frame("(deeper than is kept)")
 PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[^;]*)*")?;')
 """Its command line may hold semicolons, and quotation marks."""
 THREAD = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?", re.DOTALL)
-FRAME = re.compile(r"(.*) \((.+):(\d+)\)", re.DOTALL)
-FRAME_WITHOUT_LINE = re.compile(r"(.*) \(([^()]*[/<][^()]*)\)", re.DOTALL)
 COUNT = re.compile(r"[0-9]{1,15}")
 COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
 
@@ -131,9 +129,8 @@ def _stack(text: str, pid: int) -> tuple[Thread, list[Frame]]:
     at, number, name = 0, 0, ""
     if thread := THREAD.fullmatch(words[0]):
         number = _number(int(thread.group(1), 0))
-        name, at = thread.group(2) or "", 1
-        while at < len(words) and not _is_frame(words[at]):  # a thread's name may hold anything
-            name, at = f"{name};{words[at]}", at + 1
+        at = next((place for place in range(1, len(words)) if _is_frame(words[place])), len(words))
+        name = ";".join([thread.group(2) or "", *words[1:at]])  # which may hold anything
     frames = [_frame(word) for word in words[at:]]
     if len(frames) > MOST_DEPTH:
         frames = [TRUNCATED, *frames[-(MOST_DEPTH - 1) :]]
@@ -148,15 +145,24 @@ def _after_processes(text: str, pid: int) -> tuple[str, int]:
 
 
 def _is_frame(word: str) -> bool:
-    return FRAME.fullmatch(word) is not None or FRAME_WITHOUT_LINE.fullmatch(word) is not None
+    return _placed(word) is not None
 
 
 def _frame(word: str) -> Frame:
-    found = FRAME.fullmatch(word)
-    if found is not None:
-        return Frame(name_of(found.group(1)), name_of(found.group(2)), _line(int(found.group(3)[-12:])))
-    found = FRAME_WITHOUT_LINE.fullmatch(word)
-    return Frame(name_of(found.group(1)), name_of(found.group(2))) if found is not None else Frame(name_of(word))
+    return _placed(word) or Frame(name_of(word))
+
+
+def _placed(word: str) -> Frame | None:
+    """`function (file:line)`, or `function (library)` of a native one; None for what names no place."""
+    start = word.rfind(" (")
+    if start < 0 or not word.endswith(")"):
+        return None
+    name, place = word[:start], word[start + 2 : -1]
+    file, _, line = place.rpartition(":")
+    if file and COUNT.fullmatch(line[-12:]):
+        return Frame(name_of(name), name_of(file), _line(int(line[-12:])))
+    is_library = ("/" in place or "<" in place) and ")" not in place
+    return Frame(name_of(name), name_of(place)) if is_library else None
 
 
 def _line(number: int) -> int:
