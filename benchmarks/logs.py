@@ -125,6 +125,8 @@ def _huge_file(bench: Bench, gigabytes: float) -> bool:
                 "its end": lambda: page,
                 "a jump": lambda: f"{page}?at={random.randrange(size)}",
                 "a jump to a time": lambda: f"{page}?{urlencode({'time': _iso(random.random())})}",
+                "a text, the last that matches": lambda: f"{page}?{urlencode({'q': HITS[0]})}",
+                "a text, the next from anywhere": lambda: f"{page}?{urlencode({'q': HITS[0], 'hit': random.randrange(size)})}",
             }
             for name, address in looks.items():
                 _looked(f"{gigabytes:g} GB file, {name}", [ask(bench.site, address()) for _ in range(LOOKS)])
@@ -144,6 +146,7 @@ def _many_files(bench: Bench, count: int) -> bool:
             (folder / f"worker-{number:056x}-01000000-{number}.out").write_bytes(b"printed\n")
         for name, query in {"first page": "", "a part of a name": "&name=00ff", "one group": "&group=worker&sort=-size"}.items():
             _looked(f"{count:,} files, {name}", [ask(bench.site, f"logs?node={bench.node_id}{query}") for _ in range(LOOKS)])
+        _looked(f"{count:,} files, every node", [ask(bench.site, "logs?node=all") for _ in range(LOOKS)])
     return True
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from clusterstate import model
 from clusterstate.log_answers import ListedFile, Listing
-from clusterstate.log_names import AUTOSCALER, DRIVER, GCS, SERVE, WORKER, serve_file
+from clusterstate.log_names import AUTOSCALER, DRIVER, GCS, SERVE, WORKER, named, serve_file
 from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
 from webapp.log_hosts import is_gone, own_host
@@ -76,6 +76,12 @@ class Owners:
             if worker_id in self.classes:
                 found[self.classes[worker_id]] += count
         return dict(found.most_common())
+
+    def of_name(self, name: str) -> Owner | None:
+        """Of the file that has this path beneath the log folder."""
+        told = named(name)
+        ids = (told.worker_id, told.job_id, told.submission_id, told.pid)
+        return self.of(ListedFile("", name, 0, 0, told.group, told.stream, told.rotation, *ids))
 
     def of(self, file: ListedFile) -> Owner | None:
         if file.group == WORKER and file.worker_id:

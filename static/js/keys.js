@@ -32,7 +32,7 @@ function move(step) {
 
 const actions = {
   "?": () => open("keys"),
-  "/": () => { const filter = document.querySelector(".filters input[name=q]"); if (filter) filter.select(); else open("palette"); },
+  "/": () => { const filter = document.querySelector(".filters input[name=q], [data-find] input[name=q]"); if (filter) filter.select(); else open("palette"); },
   j: () => move(1),
   k: () => move(-1),
   p: () => document.querySelector("[data-pause]")?.click(),

@@ -13,6 +13,7 @@ from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.nodes_here import answer_here
 from tests.webapp.test_every_page import HOSTILE, Elements
+from workers.sources.log_listing import file_id
 
 NODE, BESIDE = "0" * 55 + "7", "0" * 55 + "8"
 TRAINER, BEFORE, PLAIN, GONE = "a1" * 28, "a2" * 28, "b1" * 28, "c1" * 28
@@ -58,6 +59,12 @@ def test_each_file_says_whose_it_is_and_whether_that_lives(vera: Person, folder:
     assert re.search(r"job raysubmit_a DEAD", found["job-driver-raysubmit_a.log"])
     assert "head node ALIVE" in found["raylet.out"]
     assert f'href="/c/demo/actors/{"0" * 31}1"' in page
+
+
+def test_a_file_says_on_its_page_whose_it_is(vera: Person, folder: Path) -> None:
+    page = vera.page(f"/c/demo/logs/{NODE}/{file_id(f'worker-{TRAINER}-01000000-1.out')}").text
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</h1>")[2]))
+    assert said.strip().startswith("Of Trainer rank0 , job 01000000 ALIVE , node gpu-7")
 
 
 def test_files_are_grouped_by_class_of_actor(vera: Person, folder: Path) -> None:

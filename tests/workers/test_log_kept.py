@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from clusterstate.log_answers import SearchProgress, read_part
-from clusterstate.probes import ListLogs
+from clusterstate.log_answers import Finding, SearchProgress, read_part
+from clusterstate.probes import FindInLog, ListLogs
 from clusterstate.settings import Settings
 from clusterstate.store.kept_logs import KeptLogsWriter, Piece, host_file
 from workers.probes import log_search
 from workers.probes import logs as probe
+from workers.probes.log_find import count_levels, find_in_log
 from workers.probes.logs import list_logs, read_bytes, read_log
 from workers.probes.running import CannotAnswer, Running, set_running
 from workers.sources.beneath import NotThere
@@ -78,6 +79,23 @@ def test_lines_stand_where_they_stood(name: str, first: int, lines_before: int |
     assert (start["start"], start["lines_before"]) == (first, lines_before)
     gone = read_log(NODE, file_id(name), 0, False, 1)
     assert gone["start"] == first, "what was given up is where it begins"
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(("name", "first", "lines_before"), [("whole.out", 0, 0), ("cut.out", 90, 10), ("late.out", 1_000_000, None)])
+@pytest.mark.parametrize("only", [False, True])
+def test_places_are_found_where_they_stood(name: str, first: int, lines_before: int | None, only: bool) -> None:
+    line = b"line 10007 says hello\n"
+    place = first + PIECE.index(line)
+    probe = FindInLog(NODE, file_id(name), "10007", False, False, None, first + 1, None, False, only, 0, 10)
+    found = msgspec.convert(find_in_log(**asdict(probe)), Finding)
+    assert (found.count, found.is_exact, found.number, found.marks) == (1, True, 1, ((place + 5, 5),))
+    [part] = found.parts
+    assert part.bytes()[place - part.start :].startswith(line)
+    assert found.current == (None if only else place)
+    before = None if lines_before is None else lines_before + PIECE[: part.start - first].count(b"\n")
+    assert (part.lines_before, part.first, part.is_kept) == (before, first, True)
+    assert count_levels(NODE, file_id(name))["counts"] == {"error": 0, "warning": 0}
 
 
 @pytest.mark.usefixtures("told")

@@ -14,6 +14,7 @@ from clusterstate.probes import CountLevels, FindInLog, ReadLog
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from webapp.log_lines import Line, LogWindow, found_window, window_of
+from webapp.log_owners import Owners
 from webapp.moments import moment_asked
 from webapp.pages.logs import ask_node, check_arguments, flag_asked, known_node, number_asked
 from webapp.parts import parts
@@ -243,7 +244,8 @@ def show_log(scope: Scope, node_id: str, file_id: str) -> Response:
     """
     page = _file(scope, node_id, file_id)
     counted = page.window is not None and 0 < page.window.size <= MOST_COUNTED_BYTES
-    return page_response("logs/file.html", page=page, links=FileLinks(page), contexts=CONTEXTS, counted=counted)
+    owner = Owners(scope, page.node).of_name(page.window.name) if page.window else None
+    return page_response("logs/file.html", page=page, links=FileLinks(page), owner=owner, contexts=CONTEXTS, counted=counted)
 
 
 def show_levels(scope: Scope, node_id: str, file_id: str) -> Response:
