@@ -87,7 +87,8 @@ class ProfilePage:
 
 def list_profiles(scope: Scope) -> Response:
     """Those that are kept, the newest first."""
-    found = [listed(parts().profiles, one) for one in parts().profiles.newest(scope.cluster, SHOWN)]
+    newest = parts().profiles.newest(scope.cluster, SHOWN)
+    found = [listed(parts().profiles, one) for one in newest if not scope.is_past or one.session == scope.session]
     if request.path.endswith(".json"):
         return json_response({"rows": [_row(one) for one in found], "total": parts().profiles.count(scope.cluster), "as_of": parts().now()})
     tag = tuple((one.profile.profile_id, one.state, one.samples) for one in found)
@@ -130,9 +131,11 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
     """One profile: how far it is, then what it found."""
     profile = _find(scope, profile_id)
     standing = standing_of(parts().profiles, profile)
-
     if request.path.endswith(".json"):
         return json_response(_row(standing))
+    if profile.session != scope.reader.session and _is_known(scope.cluster, profile.session):
+        return redirect_to(href("profile", session=profile.session, profile_id=profile_id))  # what it names is found there
+    may_ask = _may(OPERATOR) and not scope.is_past
     may_end = _may(ADMIN) or (_may(OPERATOR) and caller().name == profile.who)
 
     def load() -> Mapping[str, Any]:
@@ -142,7 +145,7 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
         except Unreadable as why:
             unreadable = str(why)
         shown = result and result.viewer
-        return {"found": ProfilePage(profile, standing, result, unreadable, _may(OPERATOR), may_end), "viewer": shown, "page": shown}
+        return {"found": ProfilePage(profile, standing, result, unreadable, may_ask, may_end), "viewer": shown, "page": shown}
 
     grows = profile.kind == CENSUS and not standing.is_over
     tag = None if grows else (*standing.tag, may_end)
@@ -263,6 +266,14 @@ def _find(scope: Scope, profile_id: str) -> Profile:
         kept = parts().settings.profile_retention_days
         raise NotFound(f"There is no profile {profile_id[:64]!r}, or no more: they are kept for {kept} days, the newest ones.")
     return profile
+
+
+def _is_known(cluster: str, session: str) -> bool:
+    try:
+        parts().fleet.reader(cluster, session)
+    except NotFound:
+        return False
+    return True
 
 
 def _may(role: Any) -> bool:
