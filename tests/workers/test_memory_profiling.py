@@ -119,7 +119,7 @@ def test_no_other_process_is_followed(asking: Asking) -> None:
         (Parts(ours=False, debugger=True), NodeFacts(user=7), None, NO_PROGRAM, "pip install 'raydeck[memory]'"),
         (Parts(ours=True, debugger=False), NodeFacts(user=7), None, NO_PROGRAM, "apt install gdb"),
         (Parts(ours=True, debugger=True, theirs=False), NodeFacts(user=7), TargetFacts(user=7), NO_PROGRAM, "runtime_env"),
-        (Parts(True, True, True, in_our_files=False), NodeFacts(user=7), TargetFacts(user=7), UNSUPPORTED, "in that container"),
+        (Parts(True, True, True, shares_files=False), NodeFacts(user=7), TargetFacts(user=7), UNSUPPORTED, "in the container of Ray"),
         (WHOLE, NodeFacts(user=7), TargetFacts(user=7, is_python=False), NOT_PYTHON, ""),
         (WHOLE, NodeFacts(user=7), TargetFacts(user=8, user_name="ray"), OTHER_USER, "as user ray (8)"),
         (WHOLE, NodeFacts(user=7, ptrace_scope=1), TargetFacts(user=7), PTRACE_SCOPE, "sysctl"),

@@ -22,6 +22,7 @@ from workers.sources.py_spy_decode import name_of
 MARGIN_S = 60
 """After its time, and so long, the process ends the following by itself."""
 FIX_OURS = "Install it with Raydeck on this node: pip install 'raydeck[memory]'"
+FIX_FILES = "Run `raydeck node` in the container of Ray; under systemd without PrivateTmp, and with ReadWritePaths=/tmp."
 FIX_DEBUGGER = "Install a debugger on this node: apt install gdb"
 FIX_THEIRS = "Install memray where the job runs, for example with runtime_env={'pip': ['memray']}, or beside Ray on this node."
 
@@ -33,14 +34,14 @@ class Parts:
     ours: bool
     debugger: bool
     theirs: bool | None = None  # in the process' own environment; None: not asked
-    in_our_files: bool = True
+    shares_files: bool = True
 
 
 def parts_for(target: Target | None) -> Parts:
     """What there is, and in the environment of a process."""
     theirs = memray_running.has_memray(target.pid) if target is not None else None
-    in_our_files = target is None or memray_running.is_in_our_files(target.pid)
-    return Parts(memray_running.is_installed(), memray_running.debugger() is not None, theirs, in_our_files)
+    shares_files = target is None or memray_running.shares_temporary_files(target.pid)
+    return Parts(memray_running.is_installed(), memray_running.debugger() is not None, theirs, shares_files)
 
 
 def obstacle(parts: Parts, node: NodeFacts, target: TargetFacts | None) -> WhyNot | None:
@@ -51,8 +52,8 @@ def obstacle(parts: Parts, node: NodeFacts, target: TargetFacts | None) -> WhyNo
         return WhyNot(NO_PROGRAM, "memray is not installed beside Raydeck on this node.", FIX_OURS)
     if not parts.debugger:
         return WhyNot(NO_PROGRAM, "memray needs a debugger, and there is neither gdb nor lldb on this node.", FIX_DEBUGGER)
-    if not parts.in_our_files:
-        return WhyNot(UNSUPPORTED, "The process runs in a container of its own.", "Run `raydeck node` in that container.")
+    if not parts.shares_files:
+        return WhyNot(UNSUPPORTED, "Raydeck has no folder for temporary files that the process sees too.", FIX_FILES)
     if parts.theirs is False:
         return WhyNot(NO_PROGRAM, "memray is not installed in the environment of this process.", FIX_THEIRS)
     node = replace(node, has_program=True)

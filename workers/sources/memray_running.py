@@ -66,10 +66,11 @@ def has_memray(pid: int, proc: Path = PROC) -> bool:
     return any((root / folder.lstrip("/") / "memray" / "__init__.py").is_file() for folder in _package_folders(pid, proc))
 
 
-def is_in_our_files(pid: int, proc: Path = PROC) -> bool:
-    """Whether it sees the files that we see: it is in no container of its own."""
+def shares_temporary_files(pid: int, proc: Path = PROC) -> bool:
+    """Whether we may write to a folder for temporary files that is the same one to the process."""
     try:
-        return os.readlink(proc / str(pid) / "ns" / "mnt") == os.readlink(proc / "self" / "ns" / "mnt")
+        ours = tempfile.gettempdir()
+        return os.path.samestat(os.stat(ours), os.stat(proc / str(pid) / "root" / ours.lstrip("/")))
     except OSError:
         return False
 
