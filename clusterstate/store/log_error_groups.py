@@ -109,7 +109,8 @@ class ErrorGroupsWriter:
     """The groups of one session, by the one process that writes them."""
 
     def __init__(self, folder: Path) -> None:
-        paths.make_private_dir(folder)
+        for one in (folder.parent.parent, folder.parent, folder):
+            paths.make_private_dir(one)
         self.path = folder / FILE_NAME
         self._database = sqlite3.connect(self.path, isolation_level=None)
         try:

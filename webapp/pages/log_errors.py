@@ -11,13 +11,14 @@ from flask import Response, request
 from clusterstate import model
 from clusterstate.hosts import this_host
 from clusterstate.log_answers import Unreadable, read_answer
-from clusterstate.log_error_answers import SORTS, ErrorDetail, ErrorList, ErrorPlace, ErrorsKept
+from clusterstate.log_error_answers import SORTS, ErrorDetail, ErrorGroup, ErrorList, ErrorPlace, ErrorsKept
 from clusterstate.log_errors import KINDS
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogErrors, ShowLogError
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES, WORKERS
 from webapp import log_scope
+from webapp.htmx import headers_of
 from webapp.log_hosts import nodes_with_logs
 from webapp.pages.logs import number_asked, short_name
 from webapp.parts import parts
@@ -32,7 +33,6 @@ LATE_AFTER_S = 120
 """The keeper says every half minute that it looks."""
 POLLED_EVERY_MS = 5_000
 ARGUMENTS = frozenset({"job", "node", "q", "kind", "sort", "from", "theme"})
-FRAGMENTS = {"errors": "logs/_errors.html", "job-errors": "logs/_job_errors.html"}
 KIND_LABELS = {"traceback": "Tracebacks", "line": "Lines"}
 
 
@@ -124,11 +124,10 @@ def list_errors(scope: Scope) -> Response:
         problem=problem or _nothing(told),
         warning=warning,
         first=first,
-        owners={group.fingerprint: [_owner(scope, one.key) for one in group.owners] for group in told.groups} if told else {},
+        owners={group.fingerprint: _owners(scope, group) for group in told.groups} if told else {},
     )
-    return page_response(
-        "logs/errors.html", FRAGMENTS, page=page, kinds=KINDS, labels=KIND_LABELS, short_name=short_name, poll_ms=_poll_ms(scope)
-    )
+    fragment = "logs/_job_errors.html" if headers_of(request).target_id == "job-errors" else "logs/_errors.html"
+    return page_response("logs/errors.html", fragment, page=page, kinds=KINDS, labels=KIND_LABELS, poll_ms=_poll_ms(scope))
 
 
 def show_error(scope: Scope, fingerprint: str) -> Response:
@@ -193,6 +192,11 @@ def _owner(scope: Scope, key: str, count: int = 0, first_ms: int = 0, last_ms: i
     return Owner(label, link, count, first_ms, last_ms)
 
 
+def _owners(scope: Scope, group: ErrorGroup) -> list[Owner]:
+    """Each once: many workers are of one job."""
+    return list({one.label: one for one in (_owner(scope, counter.key) for counter in group.owners)}.values())
+
+
 def _line(scope: Scope, place: ErrorPlace) -> str | None:
     """The address of the line in its file; None where its node is not remembered."""
     if place.node_id is None or scope.reader.get(NODES, place.node_id) is None:
@@ -214,17 +218,13 @@ def _warning(scope: Scope, kept: ErrorsKept) -> str | None:
     if kept.is_there and kept.is_off:
         said.append("Log files are not sent to the head any more (RAYDECK_KEPT_LOGS_KB_S is 0): errors since then are not here.")
     late_s = parts().now() - (kept.looked_at_ms or 0) / 1000
-    if kept.is_there and not kept.is_off and late_s > LATE_AFTER_S and not _is_over(scope):
+    if kept.is_there and not kept.is_off and late_s > LATE_AFTER_S and not scope.is_past:
         said.append("The keeper, which looks for errors in what nodes send, has not run for a while: the newest may be missing.")
     if kept.gone:
         said.append(f"{kept.gone:,} kinds of errors that were seen longest ago are not remembered any more.")
     if kept.passed_over:
         said.append("Some files hold more errors than are looked at: counts are at least these.")
     return " ".join(said) or None
-
-
-def _is_over(scope: Scope) -> bool:
-    return scope.is_past
 
 
 def _poll_ms(scope: Scope) -> int | None:

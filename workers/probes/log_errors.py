@@ -33,7 +33,7 @@ def list_log_errors(
     return asdict(replace(found, kept=_with_setting(found.kept)))
 
 
-def show_log_error(session: str, fingerprint: str) -> dict[str, Any]:
+def show_log_error(node_id: str, session: str, fingerprint: str) -> dict[str, Any]:
     """A group, a sample of it, and its newest places."""
     folder = _folder(session)
     try:
@@ -48,16 +48,8 @@ def show_log_error(session: str, fingerprint: str) -> dict[str, Any]:
     if found is None:
         raise CannotAnswer("No such error is known of this session, or it is not remembered any more.")
     group, sample = found
-    return asdict(
-        ErrorDetail(
-            group=group,
-            sample=sample,
-            places=tuple(
-                replace(place, name=os.fsencode(name).decode("utf-8", "replace"), file_id=file_id(name)) for place, name in places
-            ),
-            kept=_with_setting(kept),
-        )
-    )
+    named = tuple(replace(place, name=os.fsencode(name).decode("utf-8", "replace"), file_id=file_id(name)) for place, name in places)
+    return asdict(ErrorDetail(group, sample, named, _with_setting(kept)))
 
 
 def _folder(session: str) -> Path:
