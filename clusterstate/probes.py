@@ -158,6 +158,39 @@ class SearchLogs:
 
 
 @dataclass(frozen=True)
+class ListLogErrors:
+    """A page of the errors in the log files of a session, grouped; asked of the head (log_error_answers.ErrorList)."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_errors.list_log_errors"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 512 * 1024
+
+    node_id: str  # only errors in files of this node's host; "": of all
+    session: str
+    owners: tuple[str, ...] = ()  # only errors in files of these, as log_error_answers.Counter names them; none: of all
+    text: str = ""  # in title or class, in any case
+    kind: str = ""
+    sort: str = "-last"  # one of log_error_answers.SORTS
+    offset: int = 0
+    limit: int = 100  # at most 200
+
+
+@dataclass(frozen=True)
+class ShowLogError:
+    """One error of a session with a sample, and where it stands (log_error_answers.ErrorDetail)."""
+
+    answered_by: ClassVar[str] = "workers.probes.log_errors.show_log_error"
+    time_limit_s: ClassVar[int] = 5
+    queue: ClassVar[str] = "quick"
+    max_answer_bytes: ClassVar[int] = 512 * 1024
+
+    node_id: str  # not looked at: the head answers
+    session: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class CheckProfiling:
     """Whether a process could be looked into, by which profilers, or why not (profile_answers.Abilities). Nothing is attached."""
 
@@ -279,6 +312,8 @@ PROBES: tuple[type[Any], ...] = (
     CountLevels,
     ReadBytes,
     SearchLogs,
+    ListLogErrors,
+    ShowLogError,
     CheckProfiling,
     DumpStacks,
     DumpManyStacks,

@@ -30,7 +30,7 @@ MENU: tuple[Entry, ...] = (
     Entry("nodes", "Nodes", "n", ("node",)),
     Entry("workers", "Workers", "w", ("worker",)),
     Entry("placement_groups", "Placement groups", "p", ("placement_group",)),
-    Entry("logs", "Logs", "f", ("log", "log_levels", "log_of", "log_search")),
+    Entry("logs", "Logs", "f", ("log", "log_levels", "log_of", "log_search", "log_errors", "log_error")),
     Entry("profiles", "Profiles", "q", ("profile", "new_profile", "start_profile", "compare_profiles")),
     Entry("status", "Ray status", "r"),
     Entry("cluster_info", "Cluster", "c"),

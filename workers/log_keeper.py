@@ -19,6 +19,7 @@ from clusterstate.store.kept_logs import BadPiece, KeptLogsWriter, Piece
 from clusterstate.store.log_shipping import Known, NotOurs, Shipped
 from clusterstate.store.signing import master_key
 from clusterstate.store.writer import current_session
+from workers.log_error_keeper import LogErrorKeeper
 
 log = logging.getLogger("raydeck.log_keeper")
 
@@ -63,6 +64,7 @@ class LogKeeper:
         self._nodes = Counter(self._owners.values())
         self._held: list[bytes] = []  # taken from Redis, and perhaps not written
         self._next_check = 0.0
+        self._errors = LogErrorKeeper()
 
     def step(self, now: float) -> None:
         """Writes what has come, waiting a moment for it. Raises what Redis being away, and SQLite, raise."""
@@ -74,6 +76,7 @@ class LogKeeper:
         self._held = self._held or log_shipping.receive(self._redis, self._cluster, WAITS_S, AT_ONCE)
         self._write(self._held)
         self._held = []
+        self._errors.settle(time.monotonic())
 
     def drain(self, within_s: float) -> None:
         """Writes what still waits: nodes that stopped just now have sent their last lines."""
@@ -88,6 +91,7 @@ class LogKeeper:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+        self._errors.close()
 
     def _write(self, messages: list[bytes]) -> None:
         by_host: dict[tuple[str, str], list[Shipped]] = {}
@@ -124,7 +128,8 @@ class LogKeeper:
         try:
             for shipped in sent:
                 try:
-                    writer.of_nodes(self._own(path, shipped.node_ids))
+                    own = self._own(path, shipped.node_ids)
+                    writer.of_nodes(own)
                     if shipped.begins:
                         writer.forget(shipped.inode)
                     if shipped.length:
@@ -134,6 +139,7 @@ class LogKeeper:
                         known[shipped.inode] = Known(kept.end, kept.name)
                     else:
                         writer.rename(shipped.inode, shipped.name)
+                    self._errors.look(path, own, shipped)
                 except BadPiece as why:
                     log.warning("A piece of a log file is left out: %s", why)
         except sqlite3.Error:

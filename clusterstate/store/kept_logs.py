@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusterstate import paths
+from clusterstate.store import log_error_groups
 
 MOST_OF_A_FILE = 32 << 20
 """Bytes of one file before compression: it is unpacked as a whole to be read."""
@@ -284,6 +285,8 @@ def delete(path: Path) -> None:
     """Deletes what is kept of a host, and the folder of a session of which nothing is kept any more."""
     for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         one.unlink(missing_ok=True)
+    if not any(path.parent.glob(f"*{SUFFIX}")):
+        log_error_groups.delete(path.parent)
     with suppress(OSError):
         path.parent.rmdir()
 

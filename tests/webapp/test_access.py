@@ -26,6 +26,7 @@ EXAMPLES = {
     "<chosen:job_key>": "00000001",
     "<task_id>": "0" * 47 + "1",
     "<actor_id>": "0" * 31 + "1",
+    "<fingerprint>": "1:0123456789abcdef",
     "<node_id>": "0" * 55 + "1",
     "<worker_id>": "0" * 55 + "1",
     "<placement_group_id>": "0" * 35 + "1",
