@@ -148,7 +148,9 @@ def test_what_is_documented_on_people_works_as_it_is_typed(home: Path, here: Set
         for variables, given in COMMANDS:
             words = [local(word, redis_server, home) for word in given]
             if Path(words[0]).name == "raydeck" and words[1] not in ROLES:
-                said = typed([RAYDECK, *words[1:]], home, {name: local(value, redis_server, home) for name, value in variables.items()})
+                given_too = {"RAYDECK_REDIS_URL": redis_server.url} if words[1] == "doctor" else {}  # beside the one above
+                environ = {name: local(value, redis_server, home) for name, value in variables.items()} | given_too
+                said = typed([RAYDECK, *words[1:]], home, environ)
                 token = next(iter(re.findall(r"rd_[A-Za-z0-9]+_\S+", said)), token)
                 done.append(words[1])
             elif words[0] == "curl":

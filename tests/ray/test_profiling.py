@@ -156,7 +156,8 @@ def test_many_workers_are_dumped_at_once(driver: ToldDriver, asker: Asker) -> No
     nodes = sorted({row.node_id for row in asker.processes()})
     made = driver.ask("actors_of", 6, nodes)["found"]
     rows = [asker.process(one["pid"]) for one in made]
-    probe = DumpManyStacks(nodes[0], tuple(row.pid for row in rows), tuple(began(row) for row in rows), tuple(row.node_id for row in rows))
+    places = tuple(nodes.index(row.node_id) for row in rows)
+    probe = DumpManyStacks(nodes[0], tuple(row.pid for row in rows), tuple(began(row) for row in rows), places, tuple(nodes))
     answer, parts = asker.ask(probe)
     found = [one for part in parts for one in msgspec.json.decode(part, type=StacksPart).processes]
     assert answer.state == queues.DONE

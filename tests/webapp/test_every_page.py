@@ -105,8 +105,10 @@ def hostile(cluster: BuiltCluster, profile: None) -> BuiltCluster:
     return cluster
 
 
-NEEDS_A_QUESTION = frozenset({"new_profile", "compare_profiles", "log_search_data", "log_of", "log_archive", "log_file", "follow_log"})
-"""Answer 400 without one; what they answer is looked at in tests of their own."""
+NEEDS_A_QUESTION = frozenset(
+    {"new_profile", "compare_profiles", "log_error_data", "log_search_data", "log_of", "log_archive", "log_file", "follow_log"}
+)  # fmt: skip
+"""Answer with an error without one, or without a node that answers; what they answer is looked at in tests of their own."""
 
 
 def every_page() -> list[str]:

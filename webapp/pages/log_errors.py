@@ -138,8 +138,10 @@ def show_error(scope: Scope, fingerprint: str) -> Response:
     told, problem = _ask(scope, ShowLogError("", scope.reader.session, fingerprint[:64]), ErrorDetail)
     warning = _warning(scope, told.kept) if told else None
     if request.path.endswith(".json"):
+        if told is None and problem:
+            raise Unanswered(problem)
         if told is None:
-            raise NotFound(problem or "No such error is known of this session.")
+            raise NotFound("No such error is known of this session.")
         return json_response({**asdict(told), "warning": warning})
     page = ErrorPage(
         told=told,
