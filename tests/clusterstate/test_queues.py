@@ -17,7 +17,7 @@ import redis
 
 from clusterstate.loops import LOOPS, CollectNode
 from clusterstate.operations import OPERATIONS
-from clusterstate.probes import PROBES, CheckNode
+from clusterstate.probes import PROBES, CheckNode, DumpManyStacks
 from clusterstate.settings import Settings, read_settings
 from clusterstate.store import keys, queues, signing
 from clusterstate.store.safe_jobs import MAX_PAYLOAD_BYTES, Refused, SafeJob, SafeQueue, as_request, build_job, unpack, verify
@@ -240,6 +240,24 @@ def test_a_waiting_probe_can_be_canceled(redis_client: redis.Redis) -> None:
     assert found is not None
     assert found.state == queues.CANCELED
     assert redis_client.exists(keys.canceled(probe_id))
+
+
+def test_a_probe_that_lasts_can_be_told_to_end_with_what_it_has(redis_client: redis.Redis) -> None:
+    probe_id = queues.ask(redis_client, MASTER, PROBE, "demo", "host-1", time.time())
+    assert not queues.is_stopped(redis_client, probe_id)
+
+    queues.stop(redis_client, probe_id)
+
+    assert queues.is_stopped(redis_client, probe_id)
+    assert not queues.is_canceled(redis_client, probe_id)
+
+
+def test_the_most_processes_that_may_be_asked_for_fit_a_payload(redis_client: redis.Redis) -> None:
+    probe = DumpManyStacks("ab" * 28, (1 << 22,) * 2000, (1 << 41,) * 2000, ("ab" * 28,) * 2000)
+    queues.ask(redis_client, MASTER, probe, "demo", "host-1", time.time())
+    queue = SafeQueue(queues.probe_queue("profile", "demo", "host-1"), redis_client)
+
+    assert verify(taken(queue), KEY, WORKER, PROBES, time.time()) == probe
 
 
 def test_a_nodes_key_tells_nothing_of_another_nodes_or_the_master_key(state_dir: Path) -> None:
