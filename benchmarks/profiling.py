@@ -85,7 +85,9 @@ def census(asker: Asker, driver: ToldDriver, workers: int) -> dict[str, Any]:
     nodes = sorted({row.node_id for row in asker.processes()})
     pids = [one["pid"] for one in driver.ask("actors_of", workers, nodes)["found"]]
     rows = [asker.process(pid) for pid in pids]
-    probe = DumpManyStacks(nodes[0], tuple(pids), tuple(began(row) for row in rows), tuple(row.node_id for row in rows))
+    probe = DumpManyStacks(
+        nodes[0], tuple(pids), tuple(began(row) for row in rows), tuple(nodes.index(row.node_id) for row in rows), tuple(nodes)
+    )
     took, first, missing = [], [], 0
     for _ in range(PASSES):
         begun = time.monotonic()
