@@ -1,6 +1,6 @@
 """Log files that outlive their node: the newest part of each, compressed, within a budget; one SQLite file for a host and session.
 
-A file is known by its inode, so that it stays itself when it is rotated. What is kept of it is one run of bytes without a gap, its end:
+A file is known by its inode and birth, so that it stays itself when it is rotated. What is kept of it is one run of bytes, its end:
 old bytes go first, of the file that takes most, so that small logs stay whole beside noisy ones. Written by the keeper of the head
 alone (workers/log_keeper.py), read by the probes of the same machine (workers/sources/log_places.py).
 """
@@ -59,7 +59,7 @@ class BadPiece(ValueError):
 class KeptFile:
     """What is kept of a file: its bytes from `first` to before `end`."""
 
-    inode: str
+    inode: str  # and birth: which file it is, whatever its name
     name: bytes  # its path beneath the log folder, as it was last
     first: int
     end: int
@@ -150,7 +150,7 @@ class KeptLogsWriter:
         content = piece.content()
         if not 0 < len(piece.name) <= MOST_NAME_BYTES or piece.start < 0 or not piece.inode:
             raise BadPiece("It names no file.")
-        found = self._file(piece.inode)
+        found = self.file(piece.inode)
         if found is not None and piece.start + piece.length <= found.end and piece.start >= found.first:
             return self._renamed(found, piece.name)
         if found is None or not found.first <= piece.start <= found.end:
@@ -171,11 +171,21 @@ class KeptLogsWriter:
         grown = replace(found, end=end, modified_ms=piece.modified_ms, stored=stored)
         self._put(grown)
         self._shrink(piece.inode)
-        return self._file(piece.inode) or grown
+        return self.file(piece.inode) or grown
+
+    def file(self, inode: str) -> KeptFile | None:
+        """What is kept of a file."""
+        return next(_files(self._database, "WHERE inode = ?", (inode,)), None)
+
+    def tail(self, inode: str, length: int) -> bytes:
+        """The last bytes of a file, at most so many. Raises BadPiece if what is kept is damaged."""
+        newest = "SELECT body, length FROM chunks WHERE inode = ? ORDER BY start DESC LIMIT 1"
+        chunk = self._database.execute(newest, (inode,)).fetchone()
+        return _unpacked(*chunk)[-length:] if chunk else b""
 
     def rename(self, inode: str, name: bytes) -> None:
         """The file has another name now; what had that name is gone, as by rename(2)."""
-        found = self._file(inode)
+        found = self.file(inode)
         if found is not None and 0 < len(name) <= MOST_NAME_BYTES:
             self._renamed(found, name)
 
@@ -204,7 +214,7 @@ class KeptLogsWriter:
 
     def forget(self, inode: str) -> None:
         """Keeps nothing of a file any more."""
-        found = self._file(inode)
+        found = self.file(inode)
         if found is not None:
             self._database.execute("DELETE FROM chunks WHERE inode = ?", (inode,))
             self._database.execute("DELETE FROM files WHERE inode = ?", (inode,))
@@ -212,11 +222,11 @@ class KeptLogsWriter:
 
     def _shrink(self, inode: str) -> None:
         """Gives up oldest chunks: of the file that grew beyond what is kept of one, then of those that take most."""
-        while (found := self._file(inode)) is not None and found.end - found.first > MOST_OF_A_FILE:
+        while (found := self.file(inode)) is not None and found.end - found.first > MOST_OF_A_FILE:
             self._give_up_oldest(found)
         while self.stored > self._most_bytes:
             largest = self._database.execute("SELECT inode FROM files ORDER BY stored DESC LIMIT 1").fetchone()
-            found = self._file(largest[0]) if largest else None
+            found = self.file(largest[0]) if largest else None
             if found is None or not found.stored:
                 return
             self._give_up_oldest(found)
@@ -235,9 +245,6 @@ class KeptLogsWriter:
         freed = len(body) + ROW_BYTES
         self.stored -= freed
         self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - freed))
-
-    def _file(self, inode: str) -> KeptFile | None:
-        return next(_files(self._database, "WHERE inode = ?", (inode,)), None)
 
 
 class KeptLogsReader:

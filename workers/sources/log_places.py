@@ -84,7 +84,7 @@ class KeptLogs(LogPlace):
         self._files: dict[str, KeptFile] = {os.fsdecode(file.name): file for file in reader.files()}
 
     def listing(self) -> Listing:
-        return Listing(tuple(Entry(name, file.end, file.modified_ms, file.inode) for name, file in self._files.items()), True)
+        return Listing(tuple(Entry(name, file.end, file.modified_ms, file.inode) for name, file in self._files.items()))
 
     def name_of(self, file_id: str) -> str:
         found = next((name for name in self._files if log_listing.file_id(name) == file_id), None)
