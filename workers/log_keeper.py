@@ -17,13 +17,15 @@ from pathlib import Path
 
 import redis
 
+from clusterstate.hosts import this_host
 from clusterstate.settings import Settings
-from clusterstate.store import kept_logs, log_shipping
+from clusterstate.store import kept_logs, kept_space, log_shipping
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.kept_logs import BadPiece, KeptLogsWriter, Piece
-from clusterstate.store.log_shipping import TAIL_BYTES, Known, NotOurs, Shipped
+from clusterstate.store.log_shipping import TAIL_BYTES, Keeper, Known, NotOurs, Shipped
 from clusterstate.store.signing import master_key
 from clusterstate.store.writer import current_session
+from workers.log_space import Space
 
 log = logging.getLogger("raydeck.log_keeper")
 
@@ -37,7 +39,7 @@ MOST_NODES = 256
 """Of a host: a raylet that starts again is another node."""
 MOST_ASIDE = 64
 ASIDE_S = 60.0
-CHECK_TOTAL_EVERY_S = 60.0
+SAYS_WHERE_EVERY_S = 5.0
 AFTER_TROUBLE_S = 5.0
 LAST_S = 1.5
 
@@ -81,15 +83,20 @@ class LogKeeper:
         self._nodes = Counter(self._owners.values())
         self._held: list[tuple[str, bytes]] = []  # taken from Redis, and perhaps not written
         self._aside: dict[tuple[str, str, str, int], Aside] = {}  # by session, host, file and start
-        self._next_check = 0.0
+        self._space = Space(settings, cluster)
+        self._next_saying = 0.0
 
     def step(self, now: float) -> None:
         """Writes what has come, waiting a moment for it. Raises what Redis being away, and SQLite, raise."""
-        if now >= self._next_check:
-            self._next_check = now + CHECK_TOTAL_EVERY_S
-            most = int(self._settings.kept_logs_gb * 1e9)
-            for path in kept_logs.delete_beyond(self._settings.state_dir, self._cluster, most, frozenset(self._writers)):
-                log.warning("Kept logs went, for the limit of %g GB: %s", self._settings.kept_logs_gb, path)
+        if now >= self._next_saying:
+            self._next_saying = now + SAYS_WHERE_EVERY_S
+            self._space.look()
+            log_shipping.say_keeper(self._redis, self._cluster, Keeper(this_host(), self._space.problem))
+        if self._space.is_due(now):
+            self._make_room(now)
+        if self._space.disk.is_full:
+            time.sleep(LOOKS_EVERY_S)  # nodes wait with what they have, as for a keeper that does not run
+            return
         self._write_overdue(now)
         self._held = self._held or log_shipping.take(self._redis, self._cluster, AT_ONCE)
         self._write(self._held, now)
@@ -105,6 +112,21 @@ class LogKeeper:
         while time.monotonic() < give_up and (messages := log_shipping.take(self._redis, self._cluster, AT_ONCE)):
             self._write(messages, give_up)
         self._write_overdue(give_up + ASIDE_S)
+
+    def _make_room(self, now: float) -> None:
+        for writer in self._writers.values():
+            writer.settle()
+        running = current_session(self._redis, self._cluster)
+        files = kept_space.files_of(self._settings.state_dir, self._cluster)
+        spared = frozenset(self._writers).union(path for path in files if path.parent.name == running)
+        for path, share in self._space.make(now, time.time(), spared).items():
+            try:
+                writer = self._writer(path)
+                writer.shrink_to(int(writer.stored * share))
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._give_up(path, error)
 
     def close(self) -> None:
         """Lets go of all files."""
@@ -161,6 +183,7 @@ class LogKeeper:
                 except BadPiece as why:
                     log.warning("A piece of a log file is left out: %s", why)
                     continue
+                self._space.grew(len(shipped.body))
                 if shipped.length:
                     known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
             known = {file: _known(writer, file, one) for file, one in known.items()}
@@ -190,7 +213,8 @@ class LogKeeper:
     def _give_up(self, path: Path, error: sqlite3.Error) -> None:
         """A damaged file is not to keep the others from being written; what comes next of that host is kept in a new one."""
         log.error("What was kept in %s is damaged and given up: %s", path, error)
-        kept_logs.delete(path)
+        self._writers.pop(path, None)
+        kept_space.delete(path)
 
     def _is_known(self, path: Path) -> bool:
         """Whether logs of that session are kept already, or it is the one that runs."""

@@ -7,7 +7,6 @@ alone (workers/log_keeper.py), read by the probes of the same machine (workers/s
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 import zlib
@@ -17,14 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusterstate import paths
+from clusterstate.store.kept_space import SUFFIX, files_of
 
 MOST_OF_A_FILE = 32 << 20
 """Bytes of one file before compression: it is unpacked as a whole to be read."""
 MOST_FILES = 20_000
 """Of a host and session."""
 MOST_NAME_BYTES = 4096
-SUFFIX = ".db"
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
+BUSY_S = 0.5
+"""That `settle` waits for readers: nothing else of a writer does."""
 ROW_BYTES = 100
 """What SQLite takes about a chunk or a file besides."""
 NODE_ID = re.compile(r"[0-9a-f]{56}\Z")
@@ -94,23 +95,22 @@ def host_file(state_dir: Path, cluster: str, session: str, host: str) -> Path:
 
 def of_node(state_dir: Path, cluster: str, node_id: str) -> Path | None:
     """The file with what is kept of a node's logs; None if nothing is."""
-    folder = paths.kept_logs_dir(state_dir) / cluster
     if not FOLDER_NAME.match(cluster) or not NODE_ID.match(node_id):
         return None
-    for path in sorted(folder.glob(f"*/*{SUFFIX}"), key=_changed, reverse=True):
-        with suppress(sqlite3.Error), closing(_read_only(path)) as database:
-            if database.execute("SELECT 1 FROM nodes WHERE node_id = ?", (node_id,)).fetchone():
-                return path
-    return None
+    return next((path for path, _ in _nodes(state_dir, cluster, "WHERE node_id = ?", node_id)), None)
 
 
 def owners(state_dir: Path, cluster: str) -> dict[str, Path]:
     """Node id to the file with what is kept of its host, of all sessions of a cluster."""
-    found: dict[str, Path] = {}
-    for path in sorted((paths.kept_logs_dir(state_dir) / cluster).glob(f"*/*{SUFFIX}"), key=_changed, reverse=True):
+    return {node_id: path for path, node_id in _nodes(state_dir, cluster)}
+
+
+def _nodes(state_dir: Path, cluster: str, where: str = "", *values: str) -> Iterator[tuple[Path, str]]:
+    """(file, node id), what was written last first. Files that cannot be read are passed over."""
+    for path in reversed(files_of(state_dir, cluster)):
         with suppress(sqlite3.Error), closing(_read_only(path)) as database:
-            found.update((node_id, path) for (node_id,) in database.execute("SELECT node_id FROM nodes"))
-    return found
+            for (node_id,) in database.execute(f"SELECT node_id FROM nodes {where}", values):  # noqa: S608 - our own words
+                yield path, node_id
 
 
 class KeptLogsWriter:
@@ -120,8 +120,9 @@ class KeptLogsWriter:
         for folder in (path.parent.parent.parent, path.parent.parent, path.parent):
             paths.make_private_dir(folder)
         self._most_bytes = most_bytes
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
         path.chmod(0o600)
+        self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # what is given up makes the file smaller: `shrink_to`
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(SCHEMA)
@@ -220,11 +221,26 @@ class KeptLogsWriter:
             self._database.execute("DELETE FROM files WHERE inode = ?", (inode,))
             self.stored -= found.stored
 
+    def shrink_to(self, bytes_stored: int) -> None:
+        """Gives up oldest chunks of the files that take most, and their place on the disk."""
+        self.begin()
+        self._give_up_beyond(bytes_stored)
+        self.commit()
+        self._database.executescript("PRAGMA incremental_vacuum")
+        self.settle()
+
+    def settle(self) -> None:
+        """What was written goes to its place, so that the file is as large as what it holds."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _shrink(self, inode: str) -> None:
         """Gives up oldest chunks: of the file that grew beyond what is kept of one, then of those that take most."""
         while (found := self.file(inode)) is not None and found.end - found.first > MOST_OF_A_FILE:
             self._give_up_oldest(found)
-        while self.stored > self._most_bytes:
+        self._give_up_beyond(self._most_bytes)
+
+    def _give_up_beyond(self, bytes_stored: int) -> None:
+        while self.stored > bytes_stored:
             largest = self._database.execute("SELECT inode FROM files ORDER BY stored DESC LIMIT 1").fetchone()
             found = self.file(largest[0]) if largest else None
             if found is None or not found.stored:
@@ -270,31 +286,6 @@ class KeptLogsReader:
             yield _unpacked(body, length)
 
 
-def delete_beyond(state_dir: Path, cluster: str, most_bytes: int, spared: frozenset[Path]) -> list[Path]:
-    """Deletes what was written to longest ago until all of a cluster fits; `spared` are written now. Returns what was deleted."""
-    found = sorted(paths.kept_logs_dir(state_dir).glob(f"{cluster}/*/*{SUFFIX}"), key=_changed)
-    sizes = {path: _size(path) for path in found}
-    total = sum(sizes.values())
-    deleted: list[Path] = []
-    for path in found:
-        if total <= most_bytes:
-            break
-        if path in spared:
-            continue
-        total -= sizes[path]
-        deleted.append(path)
-        delete(path)
-    return deleted
-
-
-def delete(path: Path) -> None:
-    """Deletes what is kept of a host, and the folder of a session of which nothing is kept any more."""
-    for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        one.unlink(missing_ok=True)
-    with suppress(OSError):
-        path.parent.rmdir()
-
-
 def _files(database: sqlite3.Connection, where: str = "", values: tuple[object, ...] = ()) -> Iterator[KeptFile]:
     columns = "inode, name, first, end, lines, modified_ms, stored"
     for row in database.execute(f"SELECT {columns} FROM files {where}", values):  # noqa: S608 - our own words
@@ -315,17 +306,3 @@ def _unpacked(body: bytes, length: int) -> bytes:
     if len(content) != length or not unpacking.eof:
         raise BadPiece("It is not as long as it says.")
     return content
-
-
-def _changed(path: Path) -> float:
-    return max((told.st_mtime for told in _told(path)), default=0.0)
-
-
-def _size(path: Path) -> int:
-    return sum(told.st_size for told in _told(path))
-
-
-def _told(path: Path) -> Iterator[os.stat_result]:
-    for one in (path, path.with_name(path.name + "-wal")):
-        with suppress(FileNotFoundError):  # SQLite takes the second away
-            yield one.stat()

@@ -179,6 +179,11 @@ def shipped_known(cluster: str, session_name: str, host: str) -> bytes:
     return _key("shipped", cluster, session_name, host)
 
 
+def keeper(cluster: str) -> bytes:
+    """Where the cluster's log files are kept, msgpack. By the head's keeper, every few seconds; a day."""
+    return _key("keeper", cluster)
+
+
 def canceled(probe_id: str) -> bytes:
     """Present when the asker no longer wants a probe's answer. By the web app; expires with the probe."""
     return _key("canceled", probe_id)

@@ -32,7 +32,7 @@ TAIL_BYTES = 64
 MOST_NUMBER = 1 << 62
 """A byte of a file, a time: SQLite takes no more than 63 bits."""
 WAITING_S = 3600
-KNOWN_S = 24 * 3600
+KNOWN_S = KEEPER_S = 24 * 3600
 
 
 class Shipped(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +64,13 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
     name: bytes
     tail: bytes  # the last bytes before `end`, by which another file is told
     misses: bool = False  # what came later does not follow: it waits for what is between
+
+
+class Keeper(msgspec.Struct, frozen=True, array_like=True):
+    """Who keeps a cluster's log files."""
+
+    host: str  # whose node worker is asked for them
+    problem: str | None  # why not all is kept, in a sentence
 
 
 class NotOurs(ValueError):
@@ -156,6 +163,20 @@ def known(client: redis.Redis, cluster: str, host: str, session: str, files: lis
             if value is not None:
                 found[file if isinstance(file, str) else bytes(file).decode()] = msgspec.msgpack.decode(value, type=Known)
     return found
+
+
+def say_keeper(client: redis.Redis, cluster: str, keeper: Keeper) -> None:
+    """By the head's keeper. One round trip."""
+    client.set(keys.keeper(cluster), msgspec.msgpack.encode(keeper), ex=KEEPER_S)
+
+
+def keeper(client: redis.Redis, cluster: str) -> Keeper | None:
+    """Who keeps the log files of a cluster, or did so last; None if that is not known. One round trip."""
+    told: Any = client.get(keys.keeper(cluster))
+    try:
+        return msgspec.msgpack.decode(told, type=Keeper) if told else None
+    except (msgspec.DecodeError, UnicodeError):
+        return None
 
 
 def _signature(key: bytes, cluster: str, host: str, shipped: bytes) -> bytes:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from clusterstate.store import kept_logs
-from clusterstate.store.kept_logs import BadPiece, KeptFile, KeptLogsReader, KeptLogsWriter, Piece, delete_beyond, host_file, of_node
+from clusterstate.store.kept_logs import BadPiece, KeptFile, KeptLogsReader, KeptLogsWriter, Piece, host_file, of_node
+from clusterstate.store.kept_space import Disk, delete_before, delete_beyond, delete_session, files_of, level
 
 NODE = "0" * 55 + "7"
 
@@ -175,8 +176,42 @@ def test_what_was_written_to_longest_ago_is_deleted_first(tmp_path: Path) -> Non
         writer.close()
         os.utime(path, (1000 + number, 1000 + number))
         made.append(path)
-    assert delete_beyond(tmp_path, "demo", 1 << 30, frozenset()) == []
-    assert delete_beyond(tmp_path, "demo", 350_000, frozenset({made[0]})) == [made[1]]
+    found = files_of(tmp_path, "demo")
+    assert found == made
+    assert delete_beyond(found, 1 << 30, frozenset()) == []
+    assert delete_beyond(found, 350_000, frozenset({made[0]})) == [made[1]]
     assert not made[1].parent.exists()
-    assert made[0].exists()
-    assert made[2].exists()
+    assert files_of(tmp_path, "demo") == [made[0], made[2]]
+    assert delete_before(files_of(tmp_path, "demo"), 1001, frozenset({made[0]})) == []
+    assert delete_before(files_of(tmp_path, "demo"), 1001, frozenset()) == [made[0]]
+    delete_session(tmp_path, "demo", "session_2")
+    assert files_of(tmp_path, "demo") == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "expected"),
+    [((), 0, None), ((5, 5), 10, None), ((1, 100, 1), 12, 10), ((50, 50), 20, 10), ((10, 60, 90), 100, 45), ((5,), -5, 0)],
+)
+def test_the_largest_are_cut_until_all_fit(sizes: tuple[int, ...], most: int, expected: int | None) -> None:
+    assert level(sizes, most) == expected
+    if expected is not None:
+        assert sum(min(size, expected) for size in sizes) <= max(0, most)
+
+
+def test_what_is_given_up_is_free_on_the_disk(path: Path) -> None:
+    kept = KeptLogsWriter(path, 1 << 30)
+    for number in range(40):
+        kept.add(piece(random.Random(number).randbytes(100_000), start=number * 100_000))
+    kept.shrink_to(1_000_000)
+    kept.close()
+    assert path.stat().st_size < 1_200_000
+    assert (files(path)[b"raylet.out"].first, len(content(path))) == (3_100_000, 900_000)
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "told"),
+    [(1e12, 2e9, (False, False)), (1e12, 9e8, (True, False)), (1e12, 2e8, (True, True)), (1e9, 6e7, (False, False))],
+)
+def test_a_large_disk_is_low_below_a_gigabyte_a_small_one_below_a_twentieth(size: float, free: float, told: tuple[bool, bool]) -> None:
+    disk = Disk(int(size), int(free))
+    assert (disk.is_low, disk.is_full) == told

@@ -15,9 +15,12 @@ import msgspec
 import pytest
 import redis
 
+from clusterstate import paths
+from clusterstate.hosts import this_host
 from clusterstate.settings import Settings
-from clusterstate.store import keys, log_shipping, queues, signing
+from clusterstate.store import kept_space, keys, log_shipping, queues, signing
 from clusterstate.store.kept_logs import KeptFile, KeptLogsReader, KeptLogsWriter, host_file, of_node
+from clusterstate.store.kept_space import Disk
 from clusterstate.store.log_shipping import PIECE_BYTES, Shipped
 from workers import log_keeper, log_shipper
 from workers.log_keeper import LogKeeper
@@ -386,7 +389,7 @@ def test_the_last_lines_of_a_raylet_that_died_are_sent(host: Host, monkeypatch: 
 
 
 def test_of_a_host_the_budget_is_kept_and_small_files_stay_whole(host: Host) -> None:
-    host.keeper._settings = replace(host.settings, kept_logs_node_mb=1)
+    use(host, kept_logs_node_mb=1)
     noise = os.urandom(12 * PIECE_BYTES)
     host.write("noisy.out", noise)
     host.write("small.out", b"small\n")
@@ -505,14 +508,83 @@ def test_a_file_with_two_names_is_sent_at_most_once(host: Host) -> None:
         assert host.waiting() == [], "and its names are not told in turns"
 
 
-def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:
+def old_session(host: Host, size: int, changed: float = 1e9) -> Path:
     old = host_file(host.settings.state_dir, "demo", "session_2020-01-01_00-00-00_000000_1", "h1")
+    for folder in (old.parent.parent.parent, old.parent.parent, old.parent):
+        paths.make_private_dir(folder)
+    old.write_bytes(b"x" * size)
+    os.utime(old, (changed, changed))
+    return old
+
+
+def use(host: Host, **changed: Any) -> None:
+    """Other settings of the keeper."""
+    host.keeper.close()
+    host.keeper = LogKeeper(host.redis, replace(host.settings, **changed), "demo")
+
+
+def test_what_is_kept_in_all_is_limited_and_ended_sessions_go_first(host: Host) -> None:
+    use(host, kept_logs_gb=0.001, session_retention_days=36500)
+    old = old_session(host, 990_000)
     host.write("raylet.out", b"one\n")
     host.ship()
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"x" * 100_000)
-    os.utime(old, (1, 1))
-    host.keeper._settings = replace(host.settings, kept_logs_gb=0.00001)
-    host.keeper.step(host.now + 3600)
+    host.keeper.step(host.now)
     assert not old.parent.exists()
     assert host.content("raylet.out") == b"one\n"
+
+
+def test_the_limit_holds_also_for_hosts_that_write_now(host: Host) -> None:
+    use(host, kept_logs_gb=0.002)
+    noise = os.urandom(30 * PIECE_BYTES)
+    host.write("noisy.out", noise)
+    host.write("small.out", b"small\n")
+    host.shipper.settings = replace(host.settings, kept_logs_kb_s=100_000)
+    host.look()
+    host.keep_waiting()
+    host.keeper.step(host.now)
+    assert sum(map(kept_space.size_of, kept_space.files_of(host.settings.state_dir, "demo"))) <= 2_100_000
+    assert host.content("small.out") == b"small\n"
+    assert noise.endswith(host.content("noisy.out"))
+    assert len(host.content("noisy.out")) > 1_500_000
+
+
+def test_sessions_that_are_not_readable_any_more_are_not_kept_either(host: Host) -> None:
+    now = time.time()
+    old = old_session(host, 100, now - 29 * 86_400)
+    host.keeper.step(host.now)
+    assert old.exists(), "the last thirty days stay"
+    os.utime(old, (now - 31 * 86_400,) * 2)
+    host.keeper.step(host.now + 100)
+    assert not old.parent.exists()
+
+
+def test_on_a_disk_that_is_nearly_full_the_newest_takes_the_place_of_the_oldest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(host, session_retention_days=36500)
+    old = old_session(host, 500_000)
+    host.keeper.step(host.now)
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 9 * 10**8))
+    host.keeper.step(host.now + 100)
+    assert old.exists(), "nothing goes as long as nothing comes"
+    host.write("raylet.out", os.urandom(PIECE_BYTES))
+    host.ship()
+    host.keeper.step(host.now + 3600)
+    assert not old.exists()
+    keeper = log_shipping.keeper(host.redis, "demo")
+    assert keeper is not None
+    assert "the newest takes the place of the oldest: only 0.9 GB are free" in str(keeper.problem)
+
+
+def test_on_a_full_disk_nothing_is_kept_until_there_is_room_and_it_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 10**8))
+    host.write("raylet.out", b"one\n")
+    host.look()
+    host.keeper.step(host.now)
+    keeper = log_shipping.keeper(host.redis, "demo")
+    assert keeper is not None
+    assert keeper.host == this_host()
+    assert "No log files are kept now: only 0.1 GB are free" in str(keeper.problem)
+    assert len(host.waiting()) == 1
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 10**11))
+    host.keeper.step(host.now + 100)
+    assert host.content("raylet.out") == b"one\n"
+    assert log_shipping.keeper(host.redis, "demo") == log_shipping.Keeper(this_host(), None)
