@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from clusterstate import model
-from clusterstate.hosts import this_host
 from clusterstate.log_answers import FoundLine, ListedFile, SearchProgress, Unreadable, read_answer, read_part
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import SearchLogs
 from clusterstate.store import queues
-from webapp.log_hosts import is_gone, own_host
+from webapp.log_hosts import is_gone, keeping_host, own_host
 from webapp.scope import Scope
 
-MOST_GONE = 16
+MOST_GONE_SEARCHED = 16
 """Hosts that are gone of which what is kept is searched."""
 PARTS_AT_ONCE = 8
 """Read of a node's answer before it is seen whether that is enough to show."""
@@ -176,16 +175,20 @@ def _ask(questions: NodeQuestions, scope: Scope, nodes: Iterable[model.Node], pr
     for host, (first, *beside) in living.items():
         yield _ask_host(questions, scope, probe, host, first, (*beside, *gone.pop(host, ())))  # it shares their folder
     for number, (first, *beside) in enumerate(gone.values()):
-        if number < MOST_GONE:
-            yield _ask_host(questions, scope, probe, this_host(), first, tuple(beside))
+        if number < MOST_GONE_SEARCHED:
+            yield _ask_host(questions, scope, probe, None, first, tuple(beside))
         else:
-            yield AskedNode(first, tuple(beside), problem=f"Of hosts that are gone only the {MOST_GONE} lost last are searched.")
+            yield AskedNode(first, tuple(beside), problem=f"Of hosts that are gone only the {MOST_GONE_SEARCHED} lost last are searched.")
 
 
-def _ask_host(questions: NodeQuestions, scope: Scope, probe: SearchLogs, host: str, first: str, beside: tuple[str, ...]) -> AskedNode:
+def _ask_host(
+    questions: NodeQuestions, scope: Scope, probe: SearchLogs, host: str | None, first: str, beside: tuple[str, ...]
+) -> AskedNode:
+    """Without a host the one that keeps what is left of nodes that are gone."""
     to_it = SearchLogs(**{**vars(probe), "node_id": first})
     try:
-        return AskedNode(first, beside, questions.start(to_it, scope.cluster, host))
+        asked = host or keeping_host(questions, scope.cluster, probe.queue)
+        return AskedNode(first, beside, questions.start(to_it, scope.cluster, asked))
     except Unanswered as why:
         return AskedNode(first, beside, problem=str(why))
 

@@ -16,7 +16,7 @@ from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
-from webapp.log_hosts import host_asked, nodes_with_logs
+from webapp.log_hosts import host_asked, keeping_problem, nodes_with_logs
 from webapp.log_lines import LogWindow, window_of
 from webapp.moments import moment_asked
 from webapp.parts import parts
@@ -50,6 +50,7 @@ class LogList:
     listing: Listing
     first: int  # number of the first file shown, from 0
     problem: str | None  # why there are no files
+    keeping_problem: str | None  # why not all of them is kept for when the node is gone
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def list_logs(scope: Scope) -> Response:
         listing=told or Listing(),
         first=first,
         problem=problem,
+        keeping_problem=keeping_problem(scope),
     )
     asked = replace(asked, node=node.node_id if node else None)
     links = ListLinks(asked, page)
