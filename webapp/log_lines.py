@@ -20,6 +20,7 @@ class Line:
     level: str | None
     is_continued: bool  # it goes on in the next piece
     at_ms: int | None = None  # when it says it was written
+    is_cut: bool = False  # what stands before it in its line was not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,9 @@ def _lines(part: LogPart, raw: bool, since: int, until: int) -> Iterator[Line]:
         if first < length + ends and last >= first and offset + first < until:
             text = content[at + first : at + last]
             number = counted + 1 if counted is not None and starts else None
+            is_cut = not starts and 0 < part.first == offset
             goes_on = last < length or (not ends and offset + length < part.size)
-            yield Line(offset + first, number, spans(text, raw=raw), level_of(text) if starts else None, goes_on, at_ms)
+            yield Line(offset + first, number, spans(text, raw=raw), level_of(text) if starts else None, goes_on, at_ms, is_cut)
         if counted is not None:
             counted += ends
         at, offset = at + length + ends, offset + length + ends

@@ -197,6 +197,7 @@ class LogKeeper:
     def _keep_one(self, writer: KeptLogsWriter, path: Path, shipped: Shipped, now: float | None) -> bool:
         """Whether it was put aside, because what is before it is missing. Raises BadPiece."""
         writer.of_nodes(self._own(path, shipped.node_ids))
+        writer.leaves_out(shipped.left_out)
         if shipped.begins:
             writer.forget(shipped.file)
         if not shipped.length:

@@ -38,7 +38,8 @@ CREATE TABLE IF NOT EXISTS files (
     end INTEGER NOT NULL,
     lines INTEGER,
     modified_ms INTEGER NOT NULL,
-    stored INTEGER NOT NULL
+    stored INTEGER NOT NULL,
+    begins_line INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_stored ON files (stored);
 CREATE TABLE IF NOT EXISTS chunks (
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     UNIQUE (inode, start)
 );
 CREATE TABLE IF NOT EXISTS nodes (node_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS left_out (why TEXT PRIMARY KEY, files INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -67,6 +69,7 @@ class KeptFile:
     lines_before: int | None  # newlines before `first`; None: not known
     modified_ms: int
     stored: int  # bytes on disk, about
+    begins_line: bool  # byte `first` is known to begin a line
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class KeptLogsWriter:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(SCHEMA)
+        if "begins_line" not in [column[1] for column in self._database.execute("PRAGMA table_info(files)")]:
+            self._database.execute("ALTER TABLE files ADD COLUMN begins_line INTEGER NOT NULL DEFAULT 0")
         self.stored = int(self._database.execute("SELECT coalesce(sum(stored), 0) FROM files").fetchone()[0])
 
     def close(self) -> None:
@@ -143,6 +148,10 @@ class KeptLogsWriter:
             raise BadPiece("An id of a node has 56 hexadecimal digits.")
         self._database.executemany("INSERT OR IGNORE INTO nodes VALUES (?)", [(node_id,) for node_id in node_ids])
 
+    def leaves_out(self, files: int) -> None:
+        """So many files of the folder are not sent, because there are too many."""
+        self._database.execute("INSERT OR REPLACE INTO left_out VALUES ('not sent', ?)", (files,))
+
     def add(self, piece: Piece) -> KeptFile:
         """Keeps a piece. What was kept of the file goes unless the piece follows it; bytes that are known are not kept twice.
 
@@ -157,9 +166,8 @@ class KeptLogsWriter:
         if found is None or not found.first <= piece.start <= found.end:
             self.forget(piece.inode)
             self._make_room()
-            found = KeptFile(
-                piece.inode, piece.name, piece.start, piece.start, 0 if piece.start == 0 else None, piece.modified_ms, ROW_BYTES
-            )
+            lines = 0 if piece.start == 0 else None
+            found = KeptFile(piece.inode, piece.name, piece.start, piece.start, lines, piece.modified_ms, ROW_BYTES, piece.start == 0)
             self.stored += found.stored
             self._put(found)
         found = self._renamed(found, piece.name)
@@ -204,14 +212,15 @@ class KeptLogsWriter:
     def _make_room(self) -> None:
         """For one more file: the one that was written to longest ago goes."""
         if self._database.execute("SELECT count(*) FROM files").fetchone()[0] >= MOST_FILES:
+            self._database.execute("INSERT INTO left_out VALUES ('given up', 1) ON CONFLICT DO UPDATE SET files = files + 1")
             self.forget(self._database.execute("SELECT inode FROM files ORDER BY modified_ms LIMIT 1").fetchone()[0])
 
     def _put(self, file: KeptFile) -> None:
         other = self._database.execute("SELECT inode FROM files WHERE name = ? AND inode != ?", (file.name, file.inode)).fetchone()
         if other is not None:
             self.forget(other[0])
-        values = (file.inode, file.name, file.first, file.end, file.lines_before, file.modified_ms, file.stored)
-        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        values = (file.inode, file.name, file.first, file.end, file.lines_before, file.modified_ms, file.stored, file.begins_line)
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, inode: str) -> None:
         """Keeps nothing of a file any more."""
@@ -254,13 +263,13 @@ class KeptLogsWriter:
             self.forget(file.inode)
             return
         row_id, length, body = chunk
-        lines = file.lines_before
-        if lines is not None:
-            lines += _unpacked(body, length).count(b"\n")
+        content = _unpacked(body, length)
+        lines = None if file.lines_before is None else file.lines_before + content.count(b"\n")
         self._database.execute("DELETE FROM chunks WHERE rowid = ?", (row_id,))
         freed = len(body) + ROW_BYTES
         self.stored -= freed
-        self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - freed))
+        begins_line = content.endswith(b"\n")
+        self._put(replace(file, first=file.first + length, lines_before=lines, stored=file.stored - freed, begins_line=begins_line))
 
 
 class KeptLogsReader:
@@ -280,6 +289,10 @@ class KeptLogsReader:
         """All that are kept, in any order."""
         return list(_files(self._database))
 
+    def left_out(self) -> int:
+        """How many more files there were, of which nothing is kept because there were too many."""
+        return int(self._database.execute("SELECT coalesce(sum(files), 0) FROM left_out").fetchone()[0])
+
     def chunks(self, inode: str) -> Iterator[bytes]:
         """The bytes of a file from `first` on."""
         for body, length in self._database.execute("SELECT body, length FROM chunks WHERE inode = ? ORDER BY start", (inode,)):
@@ -287,9 +300,10 @@ class KeptLogsReader:
 
 
 def _files(database: sqlite3.Connection, where: str = "", values: tuple[object, ...] = ()) -> Iterator[KeptFile]:
-    columns = "inode, name, first, end, lines, modified_ms, stored"
+    columns = "inode, name, first, end, lines, modified_ms, stored, begins_line"
     for row in database.execute(f"SELECT {columns} FROM files {where}", values):  # noqa: S608 - our own words
-        yield KeptFile(*row)
+        file = KeptFile(*row)
+        yield replace(file, begins_line=bool(file.begins_line))
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

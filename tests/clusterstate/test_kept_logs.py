@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +60,30 @@ def test_of_very_many_files_the_oldest_go(kept: KeptLogsWriter, path: Path, monk
     for number in range(5):
         kept.add(replace(piece(b"one\n", inode=f"1-{number}", name=b"%d.out" % number), modified_ms=1000 + number))
     assert set(files(path)) == {b"2.out", b"3.out", b"4.out"}
+    with KeptLogsReader(path) as reader:
+        assert reader.left_out() == 2, "and it is told that there were more"
+
+
+def test_whether_it_begins_with_a_line_is_known_when_what_came_before_was_here(path: Path) -> None:
+    kept = KeptLogsWriter(path, 1 << 20)
+    found = []
+    for start, content in enumerate((b"a\n", b"b ", b"c\n", b"d\n")):
+        kept.add(piece(content, start=start * 2))
+    for _ in range(3):
+        kept._give_up_oldest(kept.files()[0])
+        found.append((kept.files()[0].first, kept.files()[0].begins_line))
+    kept.close()
+    assert found == [(2, True), (4, False), (6, True)]
+
+
+def test_what_an_earlier_version_wrote_is_written_on(path: Path) -> None:
+    KeptLogsWriter(path, 1 << 20).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE files DROP COLUMN begins_line")
+    kept = KeptLogsWriter(path, 1 << 20)
+    kept.add(piece(b"one\n"))
+    kept.close()
+    assert content(path) == b"one\n"
 
 
 def test_a_piece_that_comes_twice_is_kept_once(kept: KeptLogsWriter, path: Path) -> None:

@@ -26,7 +26,7 @@ from workers import log_keeper, log_shipper
 from workers.log_keeper import LogKeeper
 from workers.log_shipper import LogShipper
 from workers.sources.file_birth import file_key
-from workers.sources.log_listing import inode_of
+from workers.sources.log_listing import inode_of, list_folder
 
 NODE = "0" * 55 + "7"
 SESSION = "session_2026-11-22_10-00-00_000000_1"
@@ -345,6 +345,17 @@ def test_a_host_that_the_keeper_lost_sight_of_is_seen_again(host: Host) -> None:
     host.redis.delete(keys.shippers("demo"))
     assert log_shipping.has_room(host.redis, "demo", "h1")
     assert len(log_shipping.take(host.redis, "demo", 10)) == 1
+
+
+def test_files_that_are_not_looked_at_are_counted(host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(log_shipper, "list_folder", lambda folder: list_folder(folder, max_files=2))
+    for number in range(5):
+        host.write(f"worker-{number}.out", b"%d\n" % number)
+    for _ in range(2):
+        host.ship()
+    assert [one.message for one in caplog.records].count(f"{SESSION} has 3 files more than are looked at: they are not kept.") == 1
+    with KeptLogsReader(host.path) as reader:
+        assert (len(reader.files()), reader.left_out()) == (2, 3)
 
 
 def test_nothing_is_sent_where_nothing_is_to_be_kept(host: Host) -> None:

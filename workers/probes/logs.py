@@ -49,8 +49,7 @@ def list_logs(
     if key is None:
         raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
     with place_of(node_id) as place:
-        listing = place.listing()
-        firsts = {entry.name: place.first_of(entry) for entry in listing.entries} if place.is_kept else {}
+        listing, firsts = place.listing(), place.firsts()
     found = Choice(None, name, worker_ids, job_ids, submission_ids).of(listing.entries)
     empty = sum(entry.size == 0 for entry, _ in found)
     if not with_empty:
@@ -106,7 +105,7 @@ def read_log(node_id: str, file_id: str, at: int | None, backward: bool, max_lin
         "first": first,
         "is_kept": place.is_kept,
         "lines_before": lines_before,
-        "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
+        "pieces": [(len(piece.text), piece.starts and (piece.offset > 0 or opened.begins_line), piece.ends) for piece in window.pieces],
         "content": b64encode(content).decode(),
         "times": [time_of(piece.text, year) if piece.starts else None for piece in window.pieces],
         "at": time.time(),
