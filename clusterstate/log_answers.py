@@ -99,7 +99,7 @@ class FileBytes:
     """Bytes of a file, from the one that was asked for on."""
 
     name: str
-    size: int  # of the whole file now
+    size: int  # of all that is there now: of a kept file without what was not kept
     modified_ms: int
     inode: str  # which file it is, whatever its name
     content: str  # base64

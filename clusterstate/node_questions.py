@@ -10,8 +10,9 @@ from typing import Any
 import redis
 
 from clusterstate.settings import Settings
-from clusterstate.store import keys, queues
+from clusterstate.store import keys, log_shipping, queues
 from clusterstate.store.connection import store_errors
+from clusterstate.store.log_shipping import Keeper
 from clusterstate.store.queues import Answer, QueueFull
 from clusterstate.store.signing import master_key
 
@@ -43,6 +44,16 @@ class NodeQuestions:
                 return queues.ask(client, self._master_key, probe, cluster, host, time.time())
             except QueueFull as why:
                 raise Unanswered(str(why)) from None
+
+    def is_answered(self, kind: str, cluster: str, host: str) -> bool:
+        """Whether the quick or the long worker of a host runs."""
+        with store_errors():
+            return queues.is_answered(self._redis(), kind, cluster, host)
+
+    def keeper(self, cluster: str) -> Keeper | None:
+        """Who keeps the log files of nodes that are gone; None if that is not known."""
+        with store_errors():
+            return log_shipping.keeper(self._redis(), cluster)
 
     def answer(self, probe_id: str) -> Answer | None:
         """What is known of a question that was put; None if it is forgotten."""

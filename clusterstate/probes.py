@@ -116,7 +116,7 @@ class CountLevels:
 
 @dataclass(frozen=True)
 class ReadBytes:
-    """Bytes of a log file as they are."""
+    """Bytes of a log file as they are. Of one that was kept in part they are counted from its first byte that was."""
 
     answered_by: ClassVar[str] = "workers.probes.logs.read_bytes"
     time_limit_s: ClassVar[int] = 10

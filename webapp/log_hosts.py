@@ -1,4 +1,4 @@
-"""Who is asked for the log files of a node: its own host; of a node that is gone this one, where the head keeps what was sent of them."""
+"""Who is asked for the log files of a node: its own host; of a node that is gone the one on which what was sent of them is kept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from clusterstate import model
 from clusterstate.hosts import host_id, this_host
-from clusterstate.node_questions import Unanswered
+from clusterstate.node_questions import NodeQuestions, Unanswered
+from clusterstate.probes import ListLogs
 from clusterstate.resources import NODE_STATS, NODES
 from clusterstate.store.reader import SessionReader
+from webapp.parts import parts
 from webapp.scope import Scope
 
 MOST_LIVING = 10_000
-MOST_GONE = 50
+MOST_GONE_LISTED = 50
 """Nodes that are gone which are offered, the last lost first."""
 MOST_GONE_ASKED = 16
 """Hosts that are gone which are asked about together."""
@@ -43,7 +45,7 @@ def own_host(reader: SessionReader, node: model.Node) -> str | None:
 def host_asked(scope: Scope, node: model.Node) -> str:
     """The host whose node worker answers for the files of a node. Raises Unanswered."""
     if is_gone(scope, node):
-        return this_host()
+        return keeping_host(parts().questions, scope.cluster, ListLogs.queue)
     host = own_host(scope.reader, node)
     if host is None:
         raise Unanswered("No node collector runs on this node, so nobody can be asked for its files. `raydeck node` on it starts one.")
@@ -65,8 +67,31 @@ def hosts_of(scope: Scope, nodes: Iterable[model.Node]) -> Iterator[AskedHost]:
     for host, (first, *beside) in living.items():
         yield AskedHost(host, first, (*beside, *gone.pop(host, ())))  # it shares their folder
     for number, (first, *beside) in enumerate(gone.values()):
-        too_many = f"Of hosts that are gone only the {MOST_GONE_ASKED} lost last are asked about." if number >= MOST_GONE_ASKED else None
-        yield AskedHost(this_host(), first, tuple(beside), too_many)
+        yield _gone_host(scope, number, first, tuple(beside))
+
+
+def _gone_host(scope: Scope, number: int, first: str, beside: tuple[str, ...]) -> AskedHost:
+    """Of nodes that are gone: whoever keeps what is left of their files."""
+    if number >= MOST_GONE_ASKED:
+        why = f"Of hosts that are gone only the {MOST_GONE_ASKED} lost last are asked about."
+        return AskedHost("", first, beside, why)
+    try:
+        return AskedHost(keeping_host(parts().questions, scope.cluster, ListLogs.queue), first, beside)
+    except Unanswered as why_not:
+        return AskedHost("", first, beside, str(why_not))
+
+
+def keeping_host(questions: NodeQuestions, cluster: str, queue: str) -> str:
+    """The host that answers for nodes that are gone: where the keeper runs, or did last. Raises Unanswered."""
+    keeper = questions.keeper(cluster)
+    if keeper is None or keeper.host == this_host():
+        return this_host()
+    if not questions.is_answered(queue, cluster, keeper.host):
+        raise Unanswered(
+            f"What was kept of the log files of nodes that are gone is on {keeper.host}, where nobody answers now. "
+            "`raydeck up` or `raydeck node` there does."
+        )
+    return keeper.host
 
 
 def nodes_with_logs(scope: Scope) -> list[model.Node]:
@@ -74,4 +99,10 @@ def nodes_with_logs(scope: Scope) -> list[model.Node]:
     nodes = scope.reader.find(NODES, "state", "ALIVE", MOST_LIVING)
     living = sorted(nodes, key=lambda node: (not node.is_head_node, node.node_name or "", node.node_id))
     gone = sorted(scope.reader.find(NODES, "state", "DEAD", 1000), key=lambda node: -(node.end_time_ms or 0))
-    return [*living, *gone[:MOST_GONE]]
+    return [*living, *gone[:MOST_GONE_LISTED]]
+
+
+def keeping_problem(scope: Scope) -> str | None:
+    """Why not all of the log files of nodes is kept now, in a sentence."""
+    keeper = parts().questions.keeper(scope.cluster)
+    return keeper.problem if keeper is not None else None

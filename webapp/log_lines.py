@@ -25,6 +25,7 @@ class Line:
     is_here: bool = False  # one came to it
     is_beside: bool = False  # it stands beside lines that match, where only those are shown
     is_apart: bool = False  # it does not follow the one before it
+    is_cut: bool = False  # what stands before it in its line was not kept
 
     @property
     def look(self) -> str:
@@ -155,8 +156,9 @@ def _texts(part: LogPart, since: int, until: int) -> Iterator[tuple[Line, bytes]
         if first < length + ends and last >= first and offset + first < until:
             text = content[at + first : at + last]
             number = counted + 1 if counted is not None and starts else None
+            is_cut = not starts and 0 < part.first == offset
             goes_on = last < length or (not ends and offset + length < part.size)
-            yield Line(offset + first, number, [], level_of(text) if starts else None, goes_on, at_ms), text
+            yield Line(offset + first, number, [], level_of(text) if starts else None, goes_on, at_ms, is_cut=is_cut), text
         if counted is not None:
             counted += ends
         at, offset = at + length + ends, offset + length + ends

@@ -99,16 +99,16 @@ class LogErrorKeeper:
         self._sessions.clear()
 
     def _look(self, session: _Session, host: str, shipped: Shipped) -> None:
-        key = (host, shipped.inode)
+        key = (host, shipped.file)
         known = session.files.pop(key, None) or session.writer.file(*key)
         if not shipped.length:
             if known is not None:
                 session.files[key] = replace(known, name=shipped.name)
                 session.changed.add(key)
             return
-        content = Piece(shipped.inode, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body).content()
+        content = Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body).content()
         if known is None or (shipped.begins and not _is_same(known, shipped.start, content)):
-            known = LookedAt(host, shipped.inode, shipped.name, shipped.start, content[:HEAD_BYTES], _begun_at(shipped.start), 0)
+            known = LookedAt(host, shipped.file, shipped.name, shipped.start, content[:HEAD_BYTES], _begun_at(shipped.start), 0)
         elif shipped.start > known.tail.end:
             known = replace(known, tail=_begun_at(shipped.start))
         head = known.head

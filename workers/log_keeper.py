@@ -1,4 +1,8 @@
-"""The keeper of logs: on the head, writes what the nodes send of their log files (workers/log_shipper.py), within a budget."""
+"""The keeper of logs: on the head, writes what the nodes send of their log files (workers/log_shipper.py), within a budget.
+
+A piece that does not follow what is kept of its file waits for what is missing, which its node is asked for; after a while it is kept
+without that, and what was kept before is given up.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +12,42 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
+from clusterstate.hosts import this_host
 from clusterstate.settings import Settings
-from clusterstate.store import kept_logs, log_shipping
+from clusterstate.store import kept_logs, kept_space, log_shipping
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.kept_logs import BadPiece, KeptLogsWriter, Piece
-from clusterstate.store.log_shipping import Known, NotOurs, Shipped
+from clusterstate.store.log_shipping import TAIL_BYTES, Keeper, Known, NotOurs, Shipped
 from clusterstate.store.signing import master_key
 from clusterstate.store.writer import current_session
 from workers.log_error_keeper import LogErrorKeeper
+from workers.log_space import Space
 
 log = logging.getLogger("raydeck.log_keeper")
 
-WAITS_S = 1
+TIMEOUT_S = 5.0
+LOOKS_EVERY_S = 0.3
+"""While nothing comes."""
 AT_ONCE = 64
 """Messages that are written together."""
 MOST_OPEN = 32
 MOST_NODES = 256
 """Of a host: a raylet that starts again is another node."""
-CHECK_TOTAL_EVERY_S = 60.0
+MOST_ASIDE = 64
+ASIDE_S = 60.0
+SAYS_WHERE_EVERY_S = 5.0
 AFTER_TROUBLE_S = 5.0
 LAST_S = 1.5
 
 
 def run_keeper(settings: Settings, cluster: str, should_stop: Callable[[], bool]) -> None:
     """Keeps until told to stop. Redis may come and go, the disk may be full."""
-    keeper = LogKeeper(connect(settings, timeout_s=WAITS_S + 5.0), settings, cluster)
+    keeper = LogKeeper(connect(settings, timeout_s=TIMEOUT_S), settings, cluster)
     while not should_stop():
         try:
             keeper.step(time.monotonic())
@@ -51,6 +62,15 @@ def run_keeper(settings: Settings, cluster: str, should_stop: Callable[[], bool]
     keeper.close()
 
 
+@dataclass(frozen=True)
+class Aside:
+    """A piece that waits for those before it."""
+
+    until: float  # monotonic
+    host: str
+    shipped: Shipped
+
+
 class LogKeeper:
     """All hosts of one cluster."""
 
@@ -62,29 +82,54 @@ class LogKeeper:
         self._writers: dict[Path, KeptLogsWriter] = {}
         self._owners: dict[str, Path] = kept_logs.owners(settings.state_dir, cluster)  # whose the nodes are
         self._nodes = Counter(self._owners.values())
-        self._held: list[bytes] = []  # taken from Redis, and perhaps not written
-        self._next_check = 0.0
+        self._held: list[tuple[str, bytes]] = []  # taken from Redis, and perhaps not written
+        self._aside: dict[tuple[str, str, str, int], Aside] = {}  # by session, host, file and start
+        self._space = Space(settings, cluster)
+        self._next_saying = 0.0
         self._errors = LogErrorKeeper()
 
     def step(self, now: float) -> None:
         """Writes what has come, waiting a moment for it. Raises what Redis being away, and SQLite, raise."""
-        if now >= self._next_check:
-            self._next_check = now + CHECK_TOTAL_EVERY_S
-            most = int(self._settings.kept_logs_gb * 1e9)
-            for path in kept_logs.delete_beyond(self._settings.state_dir, self._cluster, most, frozenset(self._writers)):
-                log.warning("Kept logs went, for the limit of %g GB: %s", self._settings.kept_logs_gb, path)
-        self._held = self._held or log_shipping.receive(self._redis, self._cluster, WAITS_S, AT_ONCE)
-        self._write(self._held)
+        if now >= self._next_saying:
+            self._next_saying = now + SAYS_WHERE_EVERY_S
+            self._space.look()
+            log_shipping.say_keeper(self._redis, self._cluster, Keeper(this_host(), self._space.problem))
+        if self._space.is_due(now):
+            self._make_room(now)
+        if self._space.disk.is_full:
+            time.sleep(LOOKS_EVERY_S)  # nodes wait with what they have, as for a keeper that does not run
+            return
+        self._write_overdue(now)
+        self._held = self._held or log_shipping.take(self._redis, self._cluster, AT_ONCE)
+        self._write(self._held, now)
+        if not self._held:
+            time.sleep(LOOKS_EVERY_S)
         self._held = []
         self._errors.settle(time.monotonic())
 
     def drain(self, within_s: float) -> None:
         """Writes what still waits: nodes that stopped just now have sent their last lines."""
         give_up = time.monotonic() + within_s
-        self._write(self._held)
+        self._write(self._held, give_up)
         self._held = []
-        while time.monotonic() < give_up and (messages := log_shipping.waiting(self._redis, self._cluster, AT_ONCE)):
-            self._write(messages)
+        while time.monotonic() < give_up and (messages := log_shipping.take(self._redis, self._cluster, AT_ONCE)):
+            self._write(messages, give_up)
+        self._write_overdue(give_up + ASIDE_S)
+
+    def _make_room(self, now: float) -> None:
+        for writer in self._writers.values():
+            writer.settle()
+        running = current_session(self._redis, self._cluster)
+        files = kept_space.files_of(self._settings.state_dir, self._cluster)
+        spared = frozenset(self._writers).union(path for path in files if path.parent.name == running)
+        for path, share in self._space.make(now, time.time(), spared).items():
+            try:
+                writer = self._writer(path)
+                writer.shrink_to(int(writer.stored * share))
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._give_up(path, error)
 
     def close(self) -> None:
         """Lets go of all files."""
@@ -93,55 +138,59 @@ class LogKeeper:
         self._writers.clear()
         self._errors.close()
 
-    def _write(self, messages: list[bytes]) -> None:
+    def _write(self, messages: list[tuple[str, bytes]], now: float) -> None:
         by_host: dict[tuple[str, str], list[Shipped]] = {}
-        for message in messages:
+        for host, message in messages:
             try:
-                host, shipped = log_shipping.read(message, self._key, self._cluster)
+                shipped = log_shipping.read(message, self._key, self._cluster, host)
             except NotOurs as why:
                 log.warning("%s It is left out.", why)
                 continue
             by_host.setdefault((host, shipped.session), []).append(shipped)
         for (host, session), sent in by_host.items():
-            try:
-                path = kept_logs.host_file(self._settings.state_dir, self._cluster, session, host)
-            except BadPiece as why:
-                log.warning("%s It is left out.", why)
-                continue
-            if not self._is_known(path):
-                log.warning("%s sends logs of %s, which is no session of this cluster. They are left out.", host, session)
-                continue
-            try:
-                known = self._keep(path, sent)
-            except sqlite3.OperationalError:
-                raise  # the disk is full, or the like: for all
-            except sqlite3.DatabaseError as error:
-                self._give_up(path, error)
-                continue
-            if known:
-                log_shipping.say_known(self._redis, self._cluster, host, session, known)
+            self._write_host(host, session, sent, now)
 
-    def _keep(self, path: Path, sent: list[Shipped]) -> dict[str, Known]:
+    def _write_overdue(self, now: float) -> None:
+        for key in [key for key, aside in self._aside.items() if aside.until <= now]:
+            aside = self._aside[key]
+            self._write_host(aside.host, aside.shipped.session, [aside.shipped], None)
+            del self._aside[key]
+
+    def _write_host(self, host: str, session: str, sent: list[Shipped], now: float | None) -> None:
+        """Without `now` also what does not follow what is kept."""
+        try:
+            path = kept_logs.host_file(self._settings.state_dir, self._cluster, session, host)
+        except BadPiece as why:
+            log.warning("%s It is left out.", why)
+            return
+        if not self._is_known(path):
+            log.warning("%s sends logs of %s, which is no session of this cluster. They are left out.", host, session)
+            return
+        try:
+            known = self._keep(path, sent, now)
+        except sqlite3.OperationalError:
+            raise  # the disk is full, or the like: for all
+        except sqlite3.DatabaseError as error:
+            self._give_up(path, error)
+            return
+        if known:
+            log_shipping.say_known(self._redis, self._cluster, host, session, known)
+
+    def _keep(self, path: Path, sent: list[Shipped], now: float | None) -> dict[str, Known]:
         known: dict[str, Known] = {}
         writer = self._writer(path)
         writer.begin()
         try:
             for shipped in sent:
                 try:
-                    own = self._own(path, shipped.node_ids)
-                    writer.of_nodes(own)
-                    if shipped.begins:
-                        writer.forget(shipped.inode)
-                    if shipped.length:
-                        kept = writer.add(
-                            Piece(shipped.inode, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body)
-                        )
-                        known[shipped.inode] = Known(kept.end, kept.name)
-                    else:
-                        writer.rename(shipped.inode, shipped.name)
-                    self._errors.look(path, own, shipped)
+                    misses = self._keep_one(writer, path, shipped, now)
                 except BadPiece as why:
                     log.warning("A piece of a log file is left out: %s", why)
+                    continue
+                self._space.grew(len(shipped.body))
+                if shipped.length:
+                    known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
+            known = {file: _known(writer, file, one) for file, one in known.items()}
         except sqlite3.Error:
             writer.close()
             self._writers.pop(path, None)  # nothing of this is written
@@ -149,10 +198,31 @@ class LogKeeper:
         writer.commit()
         return known
 
+    def _keep_one(self, writer: KeptLogsWriter, path: Path, shipped: Shipped, now: float | None) -> bool:
+        """Whether it was put aside, because what is before it is missing. Raises BadPiece."""
+        own = self._own(path, shipped.node_ids)
+        writer.of_nodes(own)
+        writer.leaves_out(shipped.left_out)
+        if shipped.begins:
+            writer.forget(shipped.file)
+        if not shipped.length:
+            writer.rename(shipped.file, shipped.name)
+            self._errors.look(path, own, shipped)
+            return False
+        kept = writer.file(shipped.file)
+        if now is not None and kept is not None and shipped.start > kept.end and len(self._aside) < MOST_ASIDE:
+            key = (shipped.session, path.stem, shipped.file, shipped.start)
+            self._aside.setdefault(key, Aside(now + ASIDE_S, path.stem, shipped))
+            return True
+        writer.add(Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body))
+        self._errors.look(path, own, shipped)
+        return False
+
     def _give_up(self, path: Path, error: sqlite3.Error) -> None:
         """A damaged file is not to keep the others from being written; what comes next of that host is kept in a new one."""
         log.error("What was kept in %s is damaged and given up: %s", path, error)
-        kept_logs.delete(path)
+        self._writers.pop(path, None)
+        kept_space.delete(path)
 
     def _is_known(self, path: Path) -> bool:
         """Whether logs of that session are kept already, or it is the one that runs."""
@@ -177,3 +247,14 @@ class LogKeeper:
             writer = KeptLogsWriter(path, self._settings.kept_logs_node_mb << 20)
         self._writers[path] = writer  # the last used is the last to go
         return writer
+
+
+def _known(writer: KeptLogsWriter, file: str, told: Known) -> Known:
+    """What is said of a file to its node; of one that was given up for another that it came."""
+    kept = writer.file(file)
+    if kept is None:
+        return told
+    tail = b""
+    with suppress(BadPiece):
+        tail = writer.tail(file, TAIL_BYTES)
+    return Known(kept.end, kept.name, tail, told.misses)

@@ -13,7 +13,7 @@ import redis
 
 from clusterstate import paths
 from clusterstate.settings import Settings
-from clusterstate.store import fleet
+from clusterstate.store import fleet, kept_space
 from clusterstate.store.connection import UNREACHABLE, connect
 from clusterstate.store.fleet_index import FleetIndex, is_plain_name, is_sealed, sealed_sessions, session_file, unsealed_sessions
 from clusterstate.store.projection import ENTRIES_AT_ONCE, Projection, has_ended
@@ -150,9 +150,11 @@ class Projector:
 
     def _remove_old(self, now: float) -> None:
         oldest = now - self._settings.session_retention_days * DAY_S
-        for path in _sealed_files(self._index_dir):
+        for cluster, session in sealed_sessions(self._index_dir):
+            path = session_file(self._index_dir, cluster, session)
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
+                kept_space.delete_session(self._settings.state_dir, cluster, session)
                 log.info("removed %s: over the retention", path.name)
 
 

@@ -179,14 +179,24 @@ def follower(cluster: str, host: str) -> bytes:
     return _key("follower", cluster, host)
 
 
-def shipped(cluster: str) -> bytes:
-    """List: pieces of log files for the head to keep, see clusterstate.store.log_shipping. By log roles; an hour."""
-    return _key("shipped", cluster)
+def shipped(cluster: str, host: str) -> bytes:
+    """List: pieces of a host's log files for the head to keep, see clusterstate.store.log_shipping. By its log role; an hour."""
+    return _key("shipped", cluster, host)
+
+
+def shippers(cluster: str) -> bytes:
+    """Set: hosts that have such pieces waiting. By log roles, and by the head's keeper, which takes from them in turn; an hour."""
+    return _key("shippers", cluster)
 
 
 def shipped_known(cluster: str, session_name: str, host: str) -> bytes:
-    """Hash: inode → how far the head keeps that log file of a host. By the head's keeper; a day."""
+    """Hash: file → how far the head keeps that log file of a host. By the head's keeper; a day."""
     return _key("shipped", cluster, session_name, host)
+
+
+def keeper(cluster: str) -> bytes:
+    """Where the cluster's log files are kept, msgpack. By the head's keeper, every few seconds; a day."""
+    return _key("keeper", cluster)
 
 
 def canceled(probe_id: str) -> bytes:

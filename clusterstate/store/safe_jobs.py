@@ -42,8 +42,8 @@ if RQ_KEY_PREFIX != keys.QUEUES:
 
 __all__ = ["JSONSerializer", "JobTimeoutException", "Refused", "SafeJob", "SafeQueue", "Worker", "build_job", "rq_now", "verify"]
 
-MAX_PAYLOAD_BYTES = 256 * 1024
-"""Of the payload as stored and after decompressing. The largest names 2,000 processes, 84 bytes each."""
+MAX_PAYLOAD_BYTES = 64 * 1024
+"""Of the payload as stored and after decompressing. The largest names 2,000 processes, 25 bytes each."""
 MAX_FIELD_BYTES = 512
 READ_FIELDS = ("created_at", "origin", "enqueued_at", "started_at", "ended_at", "status", "worker_name", "last_heartbeat")
 SIGNED_FIELDS = ("rd_worker", "rd_expires_ms", "rd_signature")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clusterstate.store import kept_logs
-from clusterstate.store.kept_logs import BadPiece, KeptFile, KeptLogsReader, KeptLogsWriter, Piece, delete_beyond, host_file, of_node
+from clusterstate.store.kept_logs import BadPiece, KeptFile, KeptLogsReader, KeptLogsWriter, Piece, host_file, of_node
+from clusterstate.store.kept_space import Disk, delete_before, delete_beyond, delete_session, files_of, level
 
 NODE = "0" * 55 + "7"
 
@@ -57,6 +60,30 @@ def test_of_very_many_files_the_oldest_go(kept: KeptLogsWriter, path: Path, monk
     for number in range(5):
         kept.add(replace(piece(b"one\n", inode=f"1-{number}", name=b"%d.out" % number), modified_ms=1000 + number))
     assert set(files(path)) == {b"2.out", b"3.out", b"4.out"}
+    with KeptLogsReader(path) as reader:
+        assert reader.left_out() == 2, "and it is told that there were more"
+
+
+def test_whether_it_begins_with_a_line_is_known_when_what_came_before_was_here(path: Path) -> None:
+    kept = KeptLogsWriter(path, 1 << 20)
+    found = []
+    for start, content in enumerate((b"a\n", b"b ", b"c\n", b"d\n")):
+        kept.add(piece(content, start=start * 2))
+    for _ in range(3):
+        kept._give_up_oldest(kept.files()[0])
+        found.append((kept.files()[0].first, kept.files()[0].begins_line))
+    kept.close()
+    assert found == [(2, True), (4, False), (6, True)]
+
+
+def test_what_an_earlier_version_wrote_is_written_on(path: Path) -> None:
+    KeptLogsWriter(path, 1 << 20).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE files DROP COLUMN begins_line")
+    kept = KeptLogsWriter(path, 1 << 20)
+    kept.add(piece(b"one\n"))
+    kept.close()
+    assert content(path) == b"one\n"
 
 
 def test_a_piece_that_comes_twice_is_kept_once(kept: KeptLogsWriter, path: Path) -> None:
@@ -175,8 +202,42 @@ def test_what_was_written_to_longest_ago_is_deleted_first(tmp_path: Path) -> Non
         writer.close()
         os.utime(path, (1000 + number, 1000 + number))
         made.append(path)
-    assert delete_beyond(tmp_path, "demo", 1 << 30, frozenset()) == []
-    assert delete_beyond(tmp_path, "demo", 350_000, frozenset({made[0]})) == [made[1]]
+    found = files_of(tmp_path, "demo")
+    assert found == made
+    assert delete_beyond(found, 1 << 30, frozenset()) == []
+    assert delete_beyond(found, 350_000, frozenset({made[0]})) == [made[1]]
     assert not made[1].parent.exists()
-    assert made[0].exists()
-    assert made[2].exists()
+    assert files_of(tmp_path, "demo") == [made[0], made[2]]
+    assert delete_before(files_of(tmp_path, "demo"), 1001, frozenset({made[0]})) == []
+    assert delete_before(files_of(tmp_path, "demo"), 1001, frozenset()) == [made[0]]
+    delete_session(tmp_path, "demo", "session_2")
+    assert files_of(tmp_path, "demo") == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "expected"),
+    [((), 0, None), ((5, 5), 10, None), ((1, 100, 1), 12, 10), ((50, 50), 20, 10), ((10, 60, 90), 100, 45), ((5,), -5, 0)],
+)
+def test_the_largest_are_cut_until_all_fit(sizes: tuple[int, ...], most: int, expected: int | None) -> None:
+    assert level(sizes, most) == expected
+    if expected is not None:
+        assert sum(min(size, expected) for size in sizes) <= max(0, most)
+
+
+def test_what_is_given_up_is_free_on_the_disk(path: Path) -> None:
+    kept = KeptLogsWriter(path, 1 << 30)
+    for number in range(40):
+        kept.add(piece(random.Random(number).randbytes(100_000), start=number * 100_000))
+    kept.shrink_to(1_000_000)
+    kept.close()
+    assert path.stat().st_size < 1_200_000
+    assert (files(path)[b"raylet.out"].first, len(content(path))) == (3_100_000, 900_000)
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "told"),
+    [(1e12, 2e9, (False, False)), (1e12, 9e8, (True, False)), (1e12, 2e8, (True, True)), (1e9, 6e7, (False, False))],
+)
+def test_a_large_disk_is_low_below_a_gigabyte_a_small_one_below_a_twentieth(size: float, free: float, told: tuple[bool, bool]) -> None:
+    disk = Disk(int(size), int(free))
+    assert (disk.is_low, disk.is_full) == told

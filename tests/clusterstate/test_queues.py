@@ -253,7 +253,7 @@ def test_a_probe_that_lasts_can_be_told_to_end_with_what_it_has(redis_client: re
 
 
 def test_the_most_processes_that_may_be_asked_for_fit_a_payload(redis_client: redis.Redis) -> None:
-    probe = DumpManyStacks("ab" * 28, (1 << 22,) * 2000, (1 << 41,) * 2000, ("ab" * 28,) * 2000)
+    probe = DumpManyStacks("ab" * 28, (1 << 22,) * 2000, (1 << 41,) * 2000, (63,) * 2000, ("ab" * 28,) * 64)
     queues.ask(redis_client, MASTER, probe, "demo", "host-1", time.time())
     queue = SafeQueue(queues.probe_queue("profile", "demo", "host-1"), redis_client)
 

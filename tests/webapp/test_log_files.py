@@ -7,6 +7,7 @@ import json
 import os
 import random
 import tarfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 
 from clusterstate.node_questions import NodeQuestions, Unanswered
+from clusterstate.settings import Settings
+from clusterstate.store.kept_logs import KeptLogsWriter, Piece, host_file
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from webapp.log_reading import safe_path
 from workers.probes import logs
-from workers.probes.running import CannotAnswer
+from workers.probes.running import CannotAnswer, Running, set_running
+from workers.sources.beneath import NotThere
 from workers.sources.log_listing import file_id
 from workers.start import function_of
 
@@ -148,6 +152,28 @@ def test_too_many_files_are_refused(vera: Person, folder: Path) -> None:
     assert answer.status_code == 400
     assert "501" in answer.text
     assert vera.page("/c/demo/logs/archive.tar.gz").status_code == 400
+
+
+def test_of_kept_files_what_was_kept_counts(
+    vera: Person, folder: Path, settings: Settings, cluster: BuiltCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver's file that grew to hundreds of gigabytes, of which the end was kept."""
+
+    def no_raylet(node_id: str) -> Path:
+        raise NotThere("The raylet of this node does not run on this machine (any more).")
+
+    monkeypatch.setattr(logs, "log_folder", no_raylet)
+    gone = "0" * 55 + "9"
+    cluster.with_node(node_id=gone, state="DEAD", end_time_ms=1_700_000_000_000)
+    cluster.project()
+    set_running(Running(settings, "demo", "head", lambda words: None, lambda part: None))
+    writer = KeptLogsWriter(host_file(settings.state_dir, "demo", "session_1", "h9"), 1 << 20)
+    writer.of_nodes((gone,))
+    writer.add(Piece("1-1", b"raylet.out", 900 << 30, 14, 1_700_000_000_000, zlib.compress(b"its last words")))
+    writer.close()
+    answer = vera.page(f"/c/demo/logs/archive.tar.gz?node={gone}")
+    with tarfile.open(fileobj=io.BytesIO(answer.data)) as found:
+        assert [member.size for member in found if member.name.endswith("raylet.out")] == [14]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,50 @@ def test_of_a_node_that_is_gone_it_says_so_and_shows_what_was_kept(
     assert "from byte 500 on" in page
 
 
+def test_a_part_that_was_not_kept_is_not_called_empty(
+    vera: Person, cluster: BuiltCluster, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_raylet(node_id: str) -> Path:
+        raise NotThere("The raylet of this node does not run on this machine (any more).")
+
+    monkeypatch.setattr(logs, "log_folder", no_raylet)
+    set_running(Running(settings, "demo", "head", lambda words: None, lambda part: None))
+    name = f"worker-{WORKER}-01000000-77.out"
+    writer = KeptLogsWriter(host_file(settings.state_dir, "demo", "session_1", "h9"), 1 << 20)
+    writer.of_nodes((NODE,))
+    writer.add(Piece("1-1", name.encode(), 5000, 14, 1_700_000_000_000, zlib.compress(b"its last words")))
+    writer.close()
+    files = cluster.with_text(json.dumps([name]))
+    cluster.with_node(node_id=NODE, state="DEAD", end_time_ms=1_700_000_000_000)
+    for number, (start, end) in enumerate([(7, 21), (5, 5), (4990, 5003), (6000, 6010)]):
+        cluster.with_task(
+            task_id=f"{number:048x}",
+            state="FINISHED",
+            node_id=NODE,
+            worker_id=WORKER,
+            log_files_id=files,
+            stdout_start=start,
+            stdout_end=end,
+        )
+    cluster.project()
+    pages = [text(vera.page(f"/c/demo/logs/of?task={number:048x}").text) for number in range(4)]
+    lost = "What was written there while it ran was not kept: of this file bytes 5 000 to 5 014 were."
+    assert [lost in page for page in pages] == [True, False, False, True]
+    assert "Nothing was written there while it ran." in pages[1]
+    assert "… its" in pages[2], "and a line whose beginning was not kept is marked"
+
+
+def test_the_last_life_stands_first_whatever_its_pid(vera: Person, cluster: BuiltCluster, folder: Path) -> None:
+    for worker_id, pid, started in ((WORKER, 77, 2_000), (BEFORE, 999_999, 1_000)):
+        cluster.with_worker(worker_id=worker_id, node_id=NODE, pid=pid, start_time_ms=started)
+        for path in folder.glob(f"*{worker_id}*"):
+            path.rename(str(path).replace("-66.", f"-{pid}.").replace("_66.", f"_{pid}."))
+    cluster.project()
+    page = text(vera.page(f"/c/demo/logs/of?actor={ACTOR}").text)
+    assert page.index("stdout of pid 77") < page.index("stdout of pid 999999")
+    assert "printed by 77" in page
+
+
 @pytest.mark.parametrize(
     ("asked", "status"), [("", 400), ("what=1", 400), ("worker=x", 404), ("actor=x", 404), ("task=x", 404), ("job=x", 404)]
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusterstate.log_error_answers import ErrorList
-from clusterstate.store import kept_logs, keys, log_error_groups
+from clusterstate.store import kept_space, keys, log_error_groups
 from clusterstate.store.log_error_reader import Asked, ErrorGroupsReader
 from tests.workers.test_log_shipping import NODE, Host, host  # noqa: F401 - a fixture
 from workers.log_keeper import LogKeeper
@@ -171,7 +171,7 @@ def test_groups_go_with_the_kept_logs_of_their_session_and_begin_anew(host: Host
     path = folder(host) / log_error_groups.FILE_NAME
     assert path.stat().st_mode & 0o777 == 0o600
     host.keeper._writers.clear()
-    kept_logs.delete(host.path)
+    kept_space.delete(host.path)
     assert not folder(host).exists()
     host.write(ERR, TRACEBACK % (3, 2))
     host.start()

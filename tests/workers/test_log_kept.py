@@ -99,6 +99,22 @@ def test_places_are_found_where_they_stood(name: str, first: int, lines_before: 
 
 
 @pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(("name", "first", "starts"), [("whole.out", 0, True), ("cut.out", 90, True), ("late.out", 1_000_000, False)])
+def test_what_may_begin_inside_a_line_is_not_shown_as_a_whole_one(name: str, first: int, starts: bool) -> None:
+    pieces = read_log(NODE, file_id(name), first, False, 2)["pieces"]
+    assert [one[1] for one in pieces] == [starts, True]
+
+
+@pytest.mark.usefixtures("told")
+def test_what_there_was_too_much_of_is_told(settings: Settings) -> None:
+    assert list_logs(**asdict(ListLogs(NODE)))["is_whole"]
+    writer = KeptLogsWriter(host_file(settings.state_dir, "c", "session_1", "h1"), 1 << 20)
+    writer.leaves_out(3)
+    writer.close()
+    assert not list_logs(**asdict(ListLogs(NODE)))["is_whole"]
+
+
+@pytest.mark.usefixtures("told")
 def test_what_is_kept_is_downloaded_byte_by_byte() -> None:
     answer = read_bytes(NODE, file_id("cut.out"), None, 0, 1 << 20)
     assert (b64decode(answer["content"]), answer["size"]) == (PIECE, len(PIECE))

@@ -15,13 +15,18 @@ import msgspec
 import pytest
 import redis
 
+from clusterstate import paths
+from clusterstate.hosts import this_host
 from clusterstate.settings import Settings
-from clusterstate.store import keys, log_shipping, queues, signing
+from clusterstate.store import kept_space, keys, log_shipping, queues, signing
 from clusterstate.store.kept_logs import KeptFile, KeptLogsReader, KeptLogsWriter, host_file, of_node
+from clusterstate.store.kept_space import Disk
 from clusterstate.store.log_shipping import PIECE_BYTES, Shipped
 from workers import log_keeper, log_shipper
 from workers.log_keeper import LogKeeper
 from workers.log_shipper import LogShipper
+from workers.sources.file_birth import file_key
+from workers.sources.log_listing import inode_of, list_folder
 
 NODE = "0" * 55 + "7"
 SESSION = "session_2026-11-22_10-00-00_000000_1"
@@ -42,12 +47,17 @@ class Host:
     def start(self) -> None:
         self.shipper = LogShipper(self.redis, self.key, "demo", "h1", self.settings)
 
-    def look(self) -> None:
-        self.now += 3600
+    def look(self, later_s: float = 3600) -> None:
+        self.now += later_s
         self.shipper.step(self.now)
 
     def keep(self) -> None:
         self.keeper.drain(5.0)
+
+    def keep_waiting(self) -> None:
+        """What came, without an end of the keeper: it waits for what is missing."""
+        while self.redis.exists(keys.shippers("demo")):
+            self.keeper.step(self.now)
 
     def ship(self) -> None:
         self.look()
@@ -59,8 +69,12 @@ class Host:
 
     def waiting(self) -> list[Shipped]:
         master = signing.master_key(self.settings.state_dir)
-        waiting: list[Any] = self.redis.lrange(keys.shipped("demo"), 0, -1)
-        return [log_shipping.read(message, master, "demo")[1] for message in waiting]
+        waiting: list[Any] = self.redis.lrange(keys.shipped("demo", "h1"), 0, -1)
+        return [log_shipping.read(message, master, "demo", "h1") for message in waiting]
+
+    def lose(self) -> None:
+        """What waits."""
+        self.redis.delete(keys.shipped("demo", "h1"))
 
     @property
     def path(self) -> Path:
@@ -170,17 +184,111 @@ def test_what_redis_lost_is_sent_once_more_and_kept_once(host: Host) -> None:
     assert host.content("raylet.out") == b"one\ntwo\n"
 
 
-def test_a_gap_is_not_bridged(host: Host) -> None:
-    """Pieces that were lost on their way: what came before them is given up, so that what is kept has no hole in it."""
+def test_what_was_lost_on_its_way_is_sent_again(host: Host) -> None:
     host.write("raylet.out", b"one\n")
     host.ship()
     host.write("raylet.out", b"two\n")
     host.look()
-    host.redis.delete(keys.shipped("demo"))
+    host.lose()
     host.write("raylet.out", b"three\n")
     host.ship()
+    assert host.content("raylet.out") == b"one\ntwo\nthree\n"
+    host.look()
+    assert host.waiting() == [], "what is kept is not sent again"
+
+
+def test_what_nobody_keeps_is_sent_again_each_time_after_twice_as_long(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    host.look()
+    for wait in (20, 40, 80, 160):
+        host.lose()
+        host.look(wait - 4)
+        assert host.waiting() == []
+        host.look(5)
+        assert [shipped.begins for shipped in host.waiting()] == [True]
+    host.keep()
+    assert host.content("raylet.out") == b"one\n"
+    host.write("raylet.out", b"two\n")
+    host.look(5)
+    host.lose()
+    host.look(21)
+    assert [shipped.start for shipped in host.waiting()] == [4], "what came in between is the measure"
+
+
+def test_what_still_waits_is_not_sent_again(host: Host) -> None:
+    host.write("raylet.out", b"one\n")
+    for _ in range(3):
+        host.look()
+    assert len(host.waiting()) == 1
+
+
+def test_the_head_asks_for_what_it_misses(host: Host) -> None:
+    """A host that writes all the time: pieces wait at each look, and of those one was lost."""
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.write("raylet.out", b"two\n")
+    host.look(5)
+    host.lose()
+    host.write("raylet.out", b"three\n")
+    host.look(5)
+    host.keep_waiting()
+    assert host.content("raylet.out") == b"one\n", "what does not follow waits for what is between"
+    host.look(5)
+    assert [shipped.start for shipped in host.waiting()] == [4], "asked for, it comes at once"
+    host.keep()
+    assert host.content("raylet.out") == b"one\ntwo\nthree\n"
+
+
+def test_a_gap_is_not_bridged(host: Host) -> None:
+    """Of what was lost and does not come again: what came before is given up, so that what is kept has no hole in it."""
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    host.write("raylet.out", b"two\n")
+    host.look()
+    host.lose()
+    host.write("raylet.out", b"three\n")
+    host.look(5)
+    host.keep_waiting()
+    host.keeper.step(host.now + 1000)
     file = host.kept()["raylet.out"]
     assert (file.first, file.end, file.lines_before, host.content("raylet.out")) == (8, 14, None, b"three\n")
+
+
+def test_a_file_with_the_number_of_one_that_is_gone_is_another_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first bytes may even be the same; the role was started anew meanwhile, so nobody saw the first one go."""
+    host.write("raylet.out", b"started\n")
+    host.ship()
+    inode = (host.folder / "raylet.out").stat().st_ino
+    monkeypatch.setattr(log_shipper, "file_key", lambda file: f"1-{inode}-of the second birth")
+    for _ in range(2):
+        host.start()
+        host.write("raylet.out", b"more\n")
+        host.ship()
+    file = host.kept()["raylet.out"]
+    assert (file.inode, file.first, host.content("raylet.out")) == (f"1-{inode}-of the second birth", 0, b"started\nmore\nmore\n")
+
+
+def test_where_births_are_not_noted_another_file_is_told_by_its_last_bytes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_shipper, "file_key", lambda file: inode_of(os.fstat(file)))
+    host.write("raylet.out", b"old words\n")
+    host.ship()
+    host.start()
+    (host.folder / "raylet.out").write_bytes(b"entirely other words\n")
+    host.ship()
+    assert host.content("raylet.out") == b"entirely other words\n"
+
+
+def test_a_file_keeps_its_birth_when_it_is_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "raylet.out"
+    path.write_bytes(b"one\n")
+    with path.open("rb") as file:
+        first = file_key(file.fileno())
+    with path.open("ab") as file:
+        file.write(b"two\n")
+    path.rename(tmp_path / "raylet.out.1")
+    path.write_bytes(b"new\n")
+    with (tmp_path / "raylet.out.1").open("rb") as same, path.open("rb") as other:
+        assert file_key(same.fileno()) == first != file_key(other.fileno())
 
 
 def test_a_second_of_it_is_within_the_budget(host: Host) -> None:
@@ -206,6 +314,48 @@ def test_no_more_is_sent_than_the_head_takes(host: Host, monkeypatch: pytest.Mon
     for _ in range(4):
         host.ship()
     assert len(host.kept()) == 10
+
+
+def test_a_noisy_host_does_not_keep_others_waiting(host: Host) -> None:
+    for number in range(100):
+        signed(host, message(start=number * 4, length=4, body=zlib.compress(b"one\n")))
+    quiet = signing.derive(signing.master_key(host.settings.state_dir), queues.worker_name("demo", "h2"))
+    signed(host, message(node_ids=()), key=quiet, name="h2")
+    taken = log_shipping.take(host.redis, "demo", 10)
+    assert [name for name, _ in taken].count("h2") == 1
+    assert [name for name, _ in taken].count("h1") == 5
+    assert len(log_shipping.take(host.redis, "demo", 200)) == 95
+    assert log_shipping.take(host.redis, "demo", 10) == []
+    assert not host.redis.exists(keys.shippers("demo"))
+
+
+def test_each_host_has_its_share_of_what_may_wait(host: Host) -> None:
+    for number in range(log_shipping.MOST_WAITING // 2):
+        assert log_shipping.has_room(host.redis, "demo", "h1")
+        signed(host, message(start=number))
+    host.redis.sadd(keys.shippers("demo"), "h2")
+    assert not log_shipping.has_room(host.redis, "demo", "h1"), "half of it, now that there are two"
+    assert log_shipping.has_room(host.redis, "demo", "h2")
+    host.redis.sadd(keys.shippers("demo"), *(f"x{number}" for number in range(1000)))
+    assert log_shipping.has_room(host.redis, "demo", "h2"), "each may have something waiting, however many there are"
+
+
+def test_a_host_that_the_keeper_lost_sight_of_is_seen_again(host: Host) -> None:
+    signed(host, message())
+    host.redis.delete(keys.shippers("demo"))
+    assert log_shipping.has_room(host.redis, "demo", "h1")
+    assert len(log_shipping.take(host.redis, "demo", 10)) == 1
+
+
+def test_files_that_are_not_looked_at_are_counted(host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(log_shipper, "list_folder", lambda folder: list_folder(folder, max_files=2))
+    for number in range(5):
+        host.write(f"worker-{number}.out", b"%d\n" % number)
+    for _ in range(2):
+        host.ship()
+    assert [one.message for one in caplog.records].count(f"{SESSION} has 3 files more than are looked at: they are not kept.") == 1
+    with KeptLogsReader(host.path) as reader:
+        assert (len(reader.files()), reader.left_out()) == (2, 3)
 
 
 def test_nothing_is_sent_where_nothing_is_to_be_kept(host: Host) -> None:
@@ -250,7 +400,7 @@ def test_the_last_lines_of_a_raylet_that_died_are_sent(host: Host, monkeypatch: 
 
 
 def test_of_a_host_the_budget_is_kept_and_small_files_stay_whole(host: Host) -> None:
-    host.keeper._settings = replace(host.settings, kept_logs_node_mb=1)
+    use(host, kept_logs_node_mb=1)
     noise = os.urandom(12 * PIECE_BYTES)
     host.write("noisy.out", noise)
     host.write("small.out", b"small\n")
@@ -268,7 +418,7 @@ def signed(host: Host, shipped: Shipped, key: bytes | None = None, name: str = "
 
 
 def message(**changed: Any) -> Shipped:
-    told: dict[str, Any] = {"session": SESSION, "node_ids": (NODE,), "inode": "1-1", "name": b"x.out", "start": 0, "length": 0}
+    told: dict[str, Any] = {"session": SESSION, "node_ids": (NODE,), "file": "1-1", "name": b"x.out", "start": 0, "length": 0}
     return Shipped(**{**told, "modified_ms": 0, "body": b"", **changed})
 
 
@@ -276,8 +426,8 @@ def test_what_its_sender_did_not_sign_is_left_out(host: Host, caplog: pytest.Log
     piece = message(length=4, body=b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M")
     signed(host, piece, key=b"another key" * 3)
     signed(host, piece, name="h2")  # the key of one host does not speak for another
-    for hostile in (b"", b"\xff" * 100, msgspec.msgpack.encode(["h1", b"x", b"y"]), b"x" * (log_shipping.MOST_MESSAGE_BYTES + 1)):
-        host.redis.rpush(keys.shipped("demo"), hostile)
+    for hostile in (b"", b"\xff" * 100, msgspec.msgpack.encode([b"x", b"y"]), b"x" * (log_shipping.MOST_MESSAGE_BYTES + 1)):
+        host.redis.rpush(keys.shipped("demo", "h1"), hostile)
     host.keep()
     assert not host.path.parent.exists()
     assert len([one for one in caplog.records if "left out" in one.message]) == 6
@@ -293,7 +443,7 @@ def test_what_its_sender_did_not_sign_is_left_out(host: Host, caplog: pytest.Log
         {"length": 1 << 28, "body": zlib.compress(bytes(1 << 28), 9)},
         {"length": 4, "body": zlib.compress(b"one\n"), "start": 1 << 63},
         {"length": 4, "body": zlib.compress(b"one\n"), "modified_ms": 1 << 63},
-        {"length": 4, "body": zlib.compress(b"one\n"), "inode": "1" * 65},
+        {"length": 4, "body": zlib.compress(b"one\n"), "file": "1" * 97},
         {"length": 5, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M"},
         {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "start": -1},
         {"length": 4, "body": b"x\x9c\xcb\xcfK\xe5\x02\x00\x03\xde\x01M", "name": b""},
@@ -357,7 +507,7 @@ def test_a_damaged_file_does_not_keep_others_from_being_written(host: Host) -> N
     host.ship()
     host.write("raylet.out", b"three\n")
     host.ship()
-    assert host.content("raylet.out") == b"three\n"
+    assert host.content("raylet.out") == b"two\nthree\n", "what came meanwhile is sent again"
 
 
 def test_a_file_with_two_names_is_sent_at_most_once(host: Host) -> None:
@@ -369,14 +519,83 @@ def test_a_file_with_two_names_is_sent_at_most_once(host: Host) -> None:
         assert host.waiting() == [], "and its names are not told in turns"
 
 
-def test_what_is_kept_in_all_is_limited_but_what_is_written_now_stays(host: Host) -> None:
+def old_session(host: Host, size: int, changed: float = 1e9) -> Path:
     old = host_file(host.settings.state_dir, "demo", "session_2020-01-01_00-00-00_000000_1", "h1")
+    for folder in (old.parent.parent.parent, old.parent.parent, old.parent):
+        paths.make_private_dir(folder)
+    old.write_bytes(b"x" * size)
+    os.utime(old, (changed, changed))
+    return old
+
+
+def use(host: Host, **changed: Any) -> None:
+    """Other settings of the keeper."""
+    host.keeper.close()
+    host.keeper = LogKeeper(host.redis, replace(host.settings, **changed), "demo")
+
+
+def test_what_is_kept_in_all_is_limited_and_ended_sessions_go_first(host: Host) -> None:
+    use(host, kept_logs_gb=0.001, session_retention_days=36500)
+    old = old_session(host, 990_000)
     host.write("raylet.out", b"one\n")
     host.ship()
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"x" * 100_000)
-    os.utime(old, (1, 1))
-    host.keeper._settings = replace(host.settings, kept_logs_gb=0.00001)
-    host.keeper.step(host.now + 3600)
+    host.keeper.step(host.now)
     assert not old.parent.exists()
     assert host.content("raylet.out") == b"one\n"
+
+
+def test_the_limit_holds_also_for_hosts_that_write_now(host: Host) -> None:
+    use(host, kept_logs_gb=0.002)
+    noise = os.urandom(30 * PIECE_BYTES)
+    host.write("noisy.out", noise)
+    host.write("small.out", b"small\n")
+    host.shipper.settings = replace(host.settings, kept_logs_kb_s=100_000)
+    host.look()
+    host.keep_waiting()
+    host.keeper.step(host.now)
+    assert sum(map(kept_space.size_of, kept_space.files_of(host.settings.state_dir, "demo"))) <= 2_100_000
+    assert host.content("small.out") == b"small\n"
+    assert noise.endswith(host.content("noisy.out"))
+    assert len(host.content("noisy.out")) > 1_500_000
+
+
+def test_sessions_that_are_not_readable_any_more_are_not_kept_either(host: Host) -> None:
+    now = time.time()
+    old = old_session(host, 100, now - 29 * 86_400)
+    host.keeper.step(host.now)
+    assert old.exists(), "the last thirty days stay"
+    os.utime(old, (now - 31 * 86_400,) * 2)
+    host.keeper.step(host.now + 100)
+    assert not old.parent.exists()
+
+
+def test_on_a_disk_that_is_nearly_full_the_newest_takes_the_place_of_the_oldest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(host, session_retention_days=36500)
+    old = old_session(host, 500_000)
+    host.keeper.step(host.now)
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 9 * 10**8))
+    host.keeper.step(host.now + 100)
+    assert old.exists(), "nothing goes as long as nothing comes"
+    host.write("raylet.out", os.urandom(PIECE_BYTES))
+    host.ship()
+    host.keeper.step(host.now + 3600)
+    assert not old.exists()
+    keeper = log_shipping.keeper(host.redis, "demo")
+    assert keeper is not None
+    assert "the newest takes the place of the oldest: only 0.9 GB are free" in str(keeper.problem)
+
+
+def test_on_a_full_disk_nothing_is_kept_until_there_is_room_and_it_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 10**8))
+    host.write("raylet.out", b"one\n")
+    host.look()
+    host.keeper.step(host.now)
+    keeper = log_shipping.keeper(host.redis, "demo")
+    assert keeper is not None
+    assert keeper.host == this_host()
+    assert "No log files are kept now: only 0.1 GB are free" in str(keeper.problem)
+    assert len(host.waiting()) == 1
+    monkeypatch.setattr(kept_space, "disk_of", lambda state_dir: Disk(10**12, 10**11))
+    host.keeper.step(host.now + 100)
+    assert host.content("raylet.out") == b"one\n"
+    assert log_shipping.keeper(host.redis, "demo") == log_shipping.Keeper(this_host(), None)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from clusterstate import model
-from clusterstate.hosts import this_host
 from clusterstate.log_answers import Unreadable, read_answer
 from clusterstate.log_error_answers import SORTS, ErrorDetail, ErrorGroup, ErrorList, ErrorPlace, ErrorsKept
 from clusterstate.log_errors import KINDS
@@ -19,7 +18,7 @@ from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES, WORKERS
 from webapp import log_scope
 from webapp.htmx import headers_of
-from webapp.log_hosts import nodes_with_logs
+from webapp.log_hosts import keeping_host, nodes_with_logs
 from webapp.pages.logs import number_asked, short_name
 from webapp.parts import parts
 from webapp.responses import freshness_answer, json_response, page_response
@@ -34,6 +33,9 @@ LATE_AFTER_S = 120
 POLLED_EVERY_MS = 5_000
 ARGUMENTS = frozenset({"job", "node", "q", "kind", "sort", "from", "theme"})
 KIND_LABELS = {"traceback": "Tracebacks", "line": "Lines"}
+
+
+NOT_KNOWN = "No such error is known of this session, or it is not remembered any more."
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,11 @@ def show_error(scope: Scope, fingerprint: str) -> Response:
         if told is None and problem:
             raise Unanswered(problem)
         if told is None:
-            raise NotFound("No such error is known of this session.")
+            raise NotFound(NOT_KNOWN)
         return json_response({**asdict(told), "warning": warning})
     page = ErrorPage(
         told=told,
-        problem=problem,
+        problem=problem or (NOT_KNOWN if told is None else None),
         warning=warning,
         owners=[_owner(scope, one.key, one.count, one.first_ms, one.last_ms) for one in told.group.owners] if told else [],
         places=[(place, _line(scope, place), _owner(scope, place.owner)) for place in told.places] if told else [],
@@ -155,8 +157,10 @@ def show_error(scope: Scope, fingerprint: str) -> Response:
 
 def _ask(scope: Scope, probe: ListLogErrors | ShowLogError, kind: type[T]) -> tuple[T | None, str | None]:
     try:
-        value = parts().questions.ask(probe, scope.cluster, this_host(), ANSWERED_WITHIN_S)
-        return read_answer(value, kind), None
+        questions = parts().questions
+        host = keeping_host(questions, scope.cluster, probe.queue)
+        value = questions.ask(probe, scope.cluster, host, ANSWERED_WITHIN_S)
+        return (None if value is None else read_answer(value, kind)), None
     except (Unanswered, Unreadable) as why:
         return None, str(why)
 

@@ -70,7 +70,7 @@ def _all(scope: Scope, source: LogSource, asked: AskedFiles) -> list[Member]:
         raise Unanswered(str(why)) from None
     if listing.matching > MOST_FILES:
         raise BadQuery(f"{listing.matching:,} files match; an archive may hold {MOST_FILES}. Narrow the list by name or group.")
-    size = sum(file.size for file in listing.files)
+    size = sum(file.size - file.first for file in listing.files)
     if size > MOST_ARCHIVE_BYTES:
         raise BadQuery(f"The files that match have {size:,} bytes; an archive may hold {MOST_ARCHIVE_BYTES:,}. Narrow the list.")
     return [Member(file.file_id, file.name) for file in listing.files]

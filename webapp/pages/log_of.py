@@ -86,9 +86,9 @@ class ThingLogs:
     tabs: tuple[Tab, ...]
     shown: LogFile | None
     whole: str | None  # the address of the chosen file, where it stands by itself
-    empties: int
     problems: tuple[str, ...]
     is_slice: bool
+    is_lost: bool  # it is a slice of a file, and what was kept of that is not of it
     gone: tuple[model.Node, ...]  # nodes whose files are told by what the head kept of them
 
 
@@ -100,7 +100,7 @@ def show_logs_of(scope: Scope) -> Response:
     thing = _thing(scope.reader)
     problems: list[str] = []
     gone: dict[str, model.Node] = {}
-    files = list(_files(scope, thing, problems, gone))
+    files = _in_order(scope.reader, list(_files(scope, thing, problems, gone)))
     chosen = _chosen(files, thing)
     shown, cut = _shown(scope, chosen, thing, problems) if chosen else (None, None)
     page = ThingLogs(
@@ -108,9 +108,9 @@ def show_logs_of(scope: Scope) -> Response:
         tabs=tuple(_tabs(files, chosen)),
         shown=shown,
         whole=_whole(chosen, cut) if chosen else None,
-        empties=sum(found.file.size == 0 for found in files),
         problems=tuple(dict.fromkeys(problems)),
         is_slice=cut is not None,
+        is_lost=shown is not None and cut is not None and _is_lost(shown, cut),
         gone=tuple(gone.values()),
     )
     return page_response("logs/of.html", "logs/_of.html", page=page, links=FileLinks(shown) if shown else None)
@@ -232,22 +232,44 @@ def _chosen(files: list[ThingFile], thing: Thing) -> ThingFile | None:
         found = next((one for one in files if one.file.file_id == wanted), None)
         if found is not None:
             return found
-    ordered = sorted(files, key=_order)
     names = [cut.name for cut in thing.slices]
-    of_slices = [one for one in ordered if one.file.name.rpartition("/")[2] in names]
-    written = [one for one in of_slices or ordered if one.file.size]
-    return next(iter(written or ordered), None)
+    of_slices = [one for one in files if one.file.name.rpartition("/")[2] in names]
+    written = [one for one in of_slices or files if one.file.size]
+    return next(iter(written or files), None)
 
 
-def _order(found: ThingFile) -> tuple[int, int, int]:
-    """Of one life together: what was printed, errors, Ray's own, Serve's; older parts after them."""
-    kind = len(STREAMS) if found.file.group == SERVE else STREAMS.get(found.file.stream, len(STREAMS))
-    return found.file.rotation, kind, -found.file.modified_ms
+def _in_order(reader: SessionReader, files: list[ThingFile]) -> list[ThingFile]:
+    """The last life first; of one life what was printed, errors, Ray's own, and older parts after them."""
+    began: dict[str, int] = {}
+    for found in files:
+        life = _life(found)
+        began[life] = max(began.get(life, 0), found.file.modified_ms)
+    for life in began:
+        worker: model.Worker | None = reader.get(WORKERS, life)
+        if worker is not None and worker.start_time_ms:
+            began[life] = worker.start_time_ms
+    if len(began) > 1 and "" in began:
+        began[""] = 0  # Serve's own are of all lives
+
+    def order(found: ThingFile) -> tuple[int, int, int, int]:
+        return -began[_life(found)], found.file.rotation, _kind(found), -found.file.modified_ms
+
+    return sorted(files, key=order)
+
+
+def _life(found: ThingFile) -> str:
+    """Files without a worker, of a driver, are of one."""
+    return found.file.worker_id or ""
+
+
+def _kind(found: ThingFile) -> int:
+    """What was printed, errors, Ray's own, Serve's."""
+    return len(STREAMS) if found.file.group == SERVE else STREAMS.get(found.file.stream, len(STREAMS))
 
 
 def _tabs(files: list[ThingFile], chosen: ThingFile | None) -> Iterator[Tab]:
     lives = {found.file.pid for found in files if found.file.pid}
-    for found in sorted(files, key=lambda one: (-(one.file.pid or 0) if len(lives) > 1 else 0, *_order(one))):
+    for found in files:
         file = found.file
         if not file.size and found is not chosen and file.stream == "system" and file.group != SERVE:
             continue
@@ -281,6 +303,12 @@ def _shown(scope: Scope, chosen: ThingFile, thing: Thing, problems: list[str]) -
         problems.append(str(why))
         return None, cut
     return LogFile(chosen.node, chosen.file.file_id, window, None, raw=False, times=False, wrap=True, time=""), cut
+
+
+def _is_lost(shown: LogFile, cut: Slice) -> bool:
+    window = shown.window
+    wrote = cut.end is None or cut.end > cut.start
+    return window is not None and window.is_kept and wrote and not window.lines and not window.first <= cut.start < window.size
 
 
 def _whole(chosen: ThingFile, cut: Slice | None) -> str:

@@ -17,7 +17,7 @@ from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
 from webapp import log_scope
 from webapp.log_everywhere import MOST_OF_A_HOST, list_everywhere
-from webapp.log_hosts import host_asked, nodes_with_logs
+from webapp.log_hosts import host_asked, keeping_problem, nodes_with_logs
 from webapp.log_owners import Owner, Owners
 from webapp.parts import parts
 from webapp.responses import freshness_answer, json_response, page_response
@@ -64,6 +64,7 @@ class LogList:
     problem: str | None = None  # why there are no files
     missing: tuple[tuple[str, str], ...] = ()  # (node, why) of those whose files are missing
     classes: tuple[tuple[str, int], ...] = ()  # files of each class of actors, the most first
+    keeping_problem: str | None = None  # why not all of them is kept for when the node is gone
 
     @property
     def is_everywhere(self) -> bool:
@@ -155,6 +156,7 @@ def list_logs(scope: Scope) -> Response:
     ?group=, ?class_name= (of actors), ?job=, ?actor=, ?worker=, ?name= (a part of it), ?empty=1, ?sort=, ?from= (the number of the first).
     """
     asked, page = _listed(scope, FILES_SHOWN)
+    page = replace(page, keeping_problem=keeping_problem(scope))
     words: dict[str, Any] = {"groups": GROUPS, "labels": LABELS, "short_name": short_name, "classes_shown": CLASSES_SHOWN}
     return page_response("logs/list.html", page=page, asked=asked, links=ListLinks(asked, page), **words)
 

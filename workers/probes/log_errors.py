@@ -33,8 +33,8 @@ def list_log_errors(
     return asdict(replace(found, kept=_with_setting(found.kept)))
 
 
-def show_log_error(node_id: str, session: str, fingerprint: str) -> dict[str, Any]:
-    """A group, a sample of it, and its newest places."""
+def show_log_error(node_id: str, session: str, fingerprint: str) -> dict[str, Any] | None:
+    """A group, a sample of it, and its newest places; None: there is no such group."""
     folder = _folder(session)
     try:
         with ErrorGroupsReader(folder) as reader:
@@ -46,7 +46,7 @@ def show_log_error(node_id: str, session: str, fingerprint: str) -> dict[str, An
             raise CannotAnswer(f"The errors of this session cannot be read now: {error}.") from None
         found = None
     if found is None:
-        raise CannotAnswer("No such error is known of this session, or it is not remembered any more.")
+        return None
     group, sample = found
     named = tuple(replace(place, name=os.fsencode(name).decode("utf-8", "replace"), file_id=file_id(name)) for place, name in places)
     return asdict(ErrorDetail(group, sample, named, _with_setting(kept)))

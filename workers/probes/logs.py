@@ -52,8 +52,7 @@ def list_logs(
     if key is None:
         raise CannotAnswer(f"Files can be sorted by {', '.join(SORTS)}.")
     with place_of(node_id) as place:
-        listing = place.listing()
-        firsts = {entry.name: place.first_of(entry) for entry in listing.entries} if place.is_kept else {}
+        listing, firsts = place.listing(), place.firsts()
     found = Choice(None, name, worker_ids, job_ids, submission_ids).of(listing.entries)
     empty = sum(entry.size == 0 for entry, _ in found)
     if not with_empty:
@@ -116,7 +115,7 @@ def part_of(opened: OpenFile, name: str, is_kept: bool, window: log_windows.Wind
         "first": first,
         "is_kept": is_kept,
         "lines_before": _sum(opened.lines_before, lines_before),
-        "pieces": [(len(piece.text), piece.starts, piece.ends) for piece in window.pieces],
+        "pieces": [(len(piece.text), piece.starts and (piece.offset > 0 or opened.begins_line), piece.ends) for piece in window.pieces],
         "content": b64encode(b"".join(piece.text + b"\n" * piece.ends for piece in window.pieces)).decode(),
         "times": [time_of(piece.text, year) if piece.starts else None for piece in window.pieces],
         "at": time.time(),

@@ -8,11 +8,14 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 
 from workers.sources.beneath import NotThere, Refused, regular_file
 
 MAX_FILES = 50_000
 """More are not looked at: the listing says so."""
+MOST_COUNTED = 100_000
+"""Of those that are not looked at."""
 MAX_FOLDERS = 2_000
 MAX_DEPTH = 8
 ID_BYTES = 12
@@ -34,10 +37,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All entries, unsorted. `is_whole` is false where there are more files than are looked at."""
+    """All entries, unsorted."""
 
     entries: tuple[Entry, ...]
-    is_whole: bool
+    left_out: int = 0  # files that are there besides, more than are looked at
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.left_out
 
 
 def file_id(name: str) -> str:
@@ -47,12 +54,9 @@ def file_id(name: str) -> str:
 
 def list_folder(folder: int, max_files: int = MAX_FILES) -> Listing:
     """Every regular file beneath a folder's descriptor (`beneath.folder_of`); links count if they stay within."""
-    found: list[Entry] = []
-    for entry in _walk(folder):
-        if len(found) >= max_files:
-            return Listing(tuple(found), False)
-        found.append(entry)
-    return Listing(tuple(found), True)
+    files = _walk(folder)
+    found = tuple(islice(files, max_files))
+    return Listing(found, sum(1 for _ in islice(files, MOST_COUNTED)))
 
 
 def name_of(folder: int, wanted: str) -> str:

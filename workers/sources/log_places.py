@@ -28,6 +28,7 @@ class OpenFile:
     modified_ns: int
     first: int = 0
     lines_before: int | None = 0  # newlines before `first`; None: not known
+    begins_line: bool = True  # byte `first` does
 
 
 class LogPlace(ABC):
@@ -47,9 +48,9 @@ class LogPlace(ABC):
     def open(self, name: str) -> AbstractContextManager[OpenFile]:
         """A file for reading. Raises NotThere, Refused."""
 
-    @abstractmethod
-    def first_of(self, entry: Entry) -> int:
-        """The first byte that is there of a file."""
+    def firsts(self) -> dict[str, int]:
+        """Of files of which the beginning is not there: name to their first byte that is."""
+        return {}
 
 
 class LogFolder(LogPlace):
@@ -70,9 +71,6 @@ class LogFolder(LogPlace):
             told = os.fstat(file)
             yield OpenFile(file, inode_of(told), told.st_mtime_ns)
 
-    def first_of(self, entry: Entry) -> int:
-        return 0
-
 
 class KeptLogs(LogPlace):
     """What the head kept of a host's log folder."""
@@ -84,7 +82,8 @@ class KeptLogs(LogPlace):
         self._files: dict[str, KeptFile] = {os.fsdecode(file.name): file for file in reader.files()}
 
     def listing(self) -> Listing:
-        return Listing(tuple(Entry(name, file.end, file.modified_ms, file.inode) for name, file in self._files.items()), True)
+        entries = (Entry(name, file.end, file.modified_ms, file.inode) for name, file in self._files.items())
+        return Listing(tuple(entries), self._reader.left_out())
 
     def name_of(self, file_id: str) -> str:
         found = next((name for name in self._files if log_listing.file_id(name) == file_id), None)
@@ -100,7 +99,7 @@ class KeptLogs(LogPlace):
         file = os.memfd_create("kept log", os.MFD_CLOEXEC)
         try:
             self._unpack(kept, file)
-            yield OpenFile(file, kept.inode, kept.modified_ms * 1_000_000, kept.first, kept.lines_before)
+            yield OpenFile(file, kept.inode, kept.modified_ms * 1_000_000, kept.first, kept.lines_before, kept.begins_line)
         finally:
             os.close(file)
 
@@ -111,8 +110,8 @@ class KeptLogs(LogPlace):
         except (BadPiece, sqlite3.Error) as error:
             raise Refused(f"What was kept of {os.fsdecode(kept.name)} is damaged: {error}") from None
 
-    def first_of(self, entry: Entry) -> int:
-        return self._files[entry.name].first
+    def firsts(self) -> dict[str, int]:
+        return {name: file.first for name, file in self._files.items()}
 
 
 @contextmanager
