@@ -83,8 +83,8 @@ def hostile(cluster: BuiltCluster) -> BuiltCluster:
     return cluster
 
 
-NEEDS_A_QUESTION = frozenset({"log_search_data", "log_of", "log_archive", "log_file", "follow_log"})
-"""Answer 400 without one; what they answer is looked at in tests of their own."""
+NEEDS_A_QUESTION = frozenset({"log_search_data", "log_of", "log_archive", "log_file", "follow_log", "log_error_data"})
+"""Answer 400 or 404 without one; what they answer is looked at in tests of their own."""
 
 
 def every_page() -> list[str]:
