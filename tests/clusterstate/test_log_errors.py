@@ -269,7 +269,7 @@ def test_a_traceback_at_the_end_waits_for_more_and_is_then_told() -> None:
         b"\xff\xfe" * (10 << 20),
         b"Traceback (most recent call last):" * 500_000,
         b"Traceback (most recent call last):\n" * 300_000,
-        b"ERROR\n" * 1_000_000,
+        b"ERROR\n" * 500_000,
         b"ERROR: " + b"[" * (10 << 20),
         b"{" * (1 << 20) + b'"level": "ERROR"',
         b'Traceback (most recent call last):\n  File "' + b"a" * (8 << 20),
