@@ -168,7 +168,7 @@ def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None,
     copy = _COPY.match(first.text)
     text = first.text[copy.end() :] if copy else first.text
     block = _block_at(first, text, lines)
-    if block is None:
+    if block is None or not (block[0].frames or block[0].causes or text.startswith(_FATAL)):
         one = _line_error(first, text, start, copy is not None) if _says_error(text) else None
         return one, start + first.end
     error, end = block
@@ -177,7 +177,7 @@ def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None,
         offset=start,
         first_line=first.text[:HEAD_BYTES],
         exception=error.exception,
-        message=error.message,
+        message=error.message if error.exception else f"A traceback that breaks off in {error.frames[-1][1] or 'a file'}",
         fingerprint=of_traceback(error),
         content=data[start : start + end],
         is_copy=copy is not None,

@@ -177,6 +177,11 @@ def test_a_line_that_says_error_and_the_traceback_after_it_are_one() -> None:
     assert only(UNHANDLED).exception == "ZeroDivisionError"
 
 
+def test_a_traceback_that_breaks_off_is_told_by_where() -> None:
+    found = only(PLAIN[: PLAIN.index(b"ValueError: ")] + b"<killed>\n")
+    assert (found.exception, found.message) == ("", "A traceback that breaks off in step")
+
+
 def test_the_interpreter_that_dies_is_an_error() -> None:
     found = only(FATAL)
     assert (found.exception, found.message) == ("Fatal Python error", "Segmentation fault")
@@ -218,6 +223,8 @@ def test_lines_that_differ_in_numbers_ids_times_and_quoted_values_are_the_same(o
         b"[2026-11-23 10:00:00,123 I 1 2] x.cc:1: status E 5\n",
         b"NO_ERROR = 0\n",
         b"point E 5 of 7\n",
+        b"INFO retrying after Traceback (most recent call last): and so on\nnext\n",
+        b"Traceback (most recent call last):\nnothing of the kind\n",
     ],
 )
 def test_a_line_that_only_speaks_of_errors_is_none(line: bytes) -> None:
