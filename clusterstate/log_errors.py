@@ -23,14 +23,11 @@ MOST_PREFIX = 100
 HEAD_BYTES = 160
 SAMPLE_BYTES = 8 << 10
 MOST_MESSAGE = 400
-MOST_AT_ONCE = 2_000
+MOST_AT_ONCE = 1_000
 """Errors of one piece: of a file with more the rest of the piece is passed over, and it is said."""
 
-_SIGNS = (b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ", b" E ", b" F ")
-_GLOG_SIGN = re.compile(rb"(?:\A|\n)[EF]\d{4} \d\d:")
-_MARK = re.compile(
-    rb"Traceback \(most recent call last\)|Fatal Python error: |ERROR|CRITICAL|FATAL|(?<=\d )[EF] \d|^[EF]\d{4} \d\d:", re.MULTILINE
-)
+_SIGNS = (b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ", b" E ", b" F ", b"\nE", b"\nF")
+"""One of these is in the first line of every error: they are found far faster than what makes it one."""
 _COLOURS = re.compile(rb"\x1b\[[0-9;:]{0,32}[A-Za-z]")
 _COPY = re.compile(rb"\((?:[^()\n]{0,100}\bpid=\d{1,10}|raylet|gcs_server)[^()\n]{0,60}\) ?")
 _CORE = re.compile(rb"\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d+ [EF] ")
@@ -108,24 +105,24 @@ def find(tail: Tail, content: bytes, *, is_end: bool = False) -> tuple[list[Foun
         if not at:
             return [], Tail(base + len(data), is_late=True)
     found: list[FoundError] = []
-    if _may_hold_some(data):
-        while (mark := _MARK.search(data, at)) is not None:
-            line_start = max(at, data.rfind(b"\n", at, mark.start()) + 1)
-            if mark.start() - line_start > MOST_LINE:
-                at = _line_end(data, mark.start())
-                if not at:
-                    return found, Tail(base + len(data), is_late=True)
-                continue
-            try:
-                one, at = _error_at(data, line_start, is_end)
-            except _NeedsMore:
-                return found, Tail(base + line_start, data[line_start:], is_pending=True)
-            if one is not None:
-                found.append(replace(one, offset=base + one.offset))
-            if at > len(data) or (at == len(data) and not data.endswith(b"\n")):
+    signs = _Signs(data, at)
+    while (sign := signs.first_from(at)) is not None:
+        line_start = max(at, data.rfind(b"\n", at, sign) + 1)
+        if sign - line_start > MOST_LINE:
+            at = _line_end(data, sign)
+            if not at:
                 return found, Tail(base + len(data), is_late=True)
-            if len(found) >= MOST_AT_ONCE:
-                return found, replace(_rest(data, at, base, is_end), is_cut=True)
+            continue
+        try:
+            one, at = _error_at(data, line_start, is_end)
+        except _NeedsMore:
+            return found, Tail(base + line_start, data[line_start:], is_pending=True)
+        if one is not None:
+            found.append(replace(one, offset=base + one.offset))
+        if at > len(data) or (at == len(data) and not data.endswith(b"\n")):
+            return found, Tail(base + len(data), is_late=True)
+        if len(found) >= MOST_AT_ONCE:
+            return found, replace(_rest(data, at, base, is_end), is_cut=True)
     return found, _rest(data, at, base, is_end)
 
 
@@ -137,8 +134,26 @@ def _rest(data: bytes, at: int, base: int, is_end: bool) -> Tail:
     return Tail(base + line_start, data[line_start:])
 
 
-def _may_hold_some(data: bytes) -> bool:
-    return any(map(data.__contains__, _SIGNS)) or _GLOG_SIGN.search(data) is not None
+class _Signs:
+    """Where signs of errors stand; each is looked for once, however many lines are looked at."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data = data
+        self._next = [self._find(sign, at) for sign in _SIGNS]
+
+    def first_from(self, at: int) -> int | None:
+        """The first sign that stands there or behind; None if there is none."""
+        for number, sign in enumerate(_SIGNS):
+            if 0 <= self._next[number] < at:
+                self._next[number] = self._find(sign, at)
+        return min((place for place in self._next if place >= 0), default=None)
+
+    def _find(self, sign: bytes, at: int) -> int:
+        if not sign.startswith(b"\n"):
+            return self._data.find(sign, at)
+        if at == 0 and self._data.startswith(sign[1:]):
+            return 0
+        return self._data.find(sign, max(0, at - 1)) + 1 or -1
 
 
 def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None, int]:
@@ -153,7 +168,7 @@ def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None,
     copy = _COPY.match(first.text)
     text = first.text[copy.end() :] if copy else first.text
     block = _block_at(first, text, lines)
-    if block is None:
+    if block is None or not (block[0].frames or block[0].causes or text.startswith(_FATAL)):
         one = _line_error(first, text, start, copy is not None) if _says_error(text) else None
         return one, start + first.end
     error, end = block
@@ -162,7 +177,7 @@ def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None,
         offset=start,
         first_line=first.text[:HEAD_BYTES],
         exception=error.exception,
-        message=error.message,
+        message=error.message if error.exception else f"A traceback that breaks off in {error.frames[-1][1] or 'a file'}",
         fingerprint=of_traceback(error),
         content=data[start : start + end],
         is_copy=copy is not None,
@@ -300,7 +315,7 @@ def _fatal(text: bytes, lines: _Lines, end: int) -> tuple[Traceback, int]:
         frame = _FRAME.match(line.text)
         if frame:
             frames.append((_text(frame["file"]), _text(frame["function"] or b"")))
-        elif frames or lines.taken > 6 or _MARK.search(line.text):
+        elif frames or lines.taken > 6 or _HEADER.search(line.text) or _says_error(line.text):
             break
         lines.skip(1)
         end = line.end

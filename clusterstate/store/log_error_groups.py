@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections import Counter as Counts
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -193,11 +192,10 @@ class ErrorGroupsWriter:
         self._add_places(fingerprint, seen)
 
     def _add_counters(self, fingerprint: str, of: str, seen: list[tuple[str, int]], most: int) -> None:
-        counts = Counts(key for key, _ in seen)
-        rows = []
-        for key, count in counts.items():
-            times = [at_ms for other, at_ms in seen if other == key]
-            rows.append((fingerprint, of, key, count, min(times), max(times)))
+        times: dict[str, list[int]] = {}
+        for key, at_ms in seen:
+            times.setdefault(key, []).append(at_ms)
+        rows = [(fingerprint, of, key, len(when), min(when), max(when)) for key, when in times.items()]
         self._database.executemany(
             "INSERT INTO counters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count,"
             " first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)",

@@ -177,6 +177,11 @@ def test_a_line_that_says_error_and_the_traceback_after_it_are_one() -> None:
     assert only(UNHANDLED).exception == "ZeroDivisionError"
 
 
+def test_a_traceback_that_breaks_off_is_told_by_where() -> None:
+    found = only(PLAIN[: PLAIN.index(b"ValueError: ")] + b"<killed>\n")
+    assert (found.exception, found.message) == ("", "A traceback that breaks off in step")
+
+
 def test_the_interpreter_that_dies_is_an_error() -> None:
     found = only(FATAL)
     assert (found.exception, found.message) == ("Fatal Python error", "Segmentation fault")
@@ -218,6 +223,8 @@ def test_lines_that_differ_in_numbers_ids_times_and_quoted_values_are_the_same(o
         b"[2026-11-23 10:00:00,123 I 1 2] x.cc:1: status E 5\n",
         b"NO_ERROR = 0\n",
         b"point E 5 of 7\n",
+        b"INFO retrying after Traceback (most recent call last): and so on\nnext\n",
+        b"Traceback (most recent call last):\nnothing of the kind\n",
     ],
 )
 def test_a_line_that_only_speaks_of_errors_is_none(line: bytes) -> None:
@@ -269,7 +276,7 @@ def test_a_traceback_at_the_end_waits_for_more_and_is_then_told() -> None:
         b"\xff\xfe" * (10 << 20),
         b"Traceback (most recent call last):" * 500_000,
         b"Traceback (most recent call last):\n" * 300_000,
-        b"ERROR\n" * 1_000_000,
+        b"ERROR\n" * 500_000,
         b"ERROR: " + b"[" * (10 << 20),
         b"{" * (1 << 20) + b'"level": "ERROR"',
         b'Traceback (most recent call last):\n  File "' + b"a" * (8 << 20),
