@@ -25,6 +25,7 @@ TASKS_MAY_WAIT_S = 60.0
 LOOKED_AT = 300
 """Waiting actors and placement groups whose reason is looked for."""
 MOST_CAUSES = 100
+MOST_CAUSES_IN_A_URL = 8
 
 BAD, WARNING, NOTE = "bad", "warning", "note"
 
@@ -100,11 +101,17 @@ def _work(reader: SessionReader, freshness: Freshness, recently: int) -> Iterato
         crashed = AnyOf(tuple(Condition("death_cause", "is", cause) for cause in causes))
         dead += _count(reader, ACTORS, crashed, Condition("end_time_ms", "ge", recently))
     if dead:
-        yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error {_recently(freshness)}.", "actors", {"state": "DEAD"})
+        yield Attention(WARNING, f"{_many(dead, 'actor')} died of an error {_recently(freshness)}.", "actors", _crashed(causes))
     restarting = _count(reader, ACTORS, Condition("state", "is", "RESTARTING"))
     if restarting:
         words = "is restarting" if restarting == 1 else "are restarting"
         yield Attention(NOTE, f"{_many(restarting, 'actor')} {words}.", "actors", {"state": "RESTARTING"})
+
+
+def _crashed(causes: list[str]) -> dict[str, str | list[str]]:
+    """Arguments of the list of these dead actors, the last first; of all dead ones where there are too many causes for a URL."""
+    narrowed: dict[str, str | list[str]] = {"death_cause": causes} if 0 < len(causes) <= MOST_CAUSES_IN_A_URL else {}
+    return {"state": "DEAD", **narrowed, "sort": "-end_time_ms"}
 
 
 def _waiting(reader: SessionReader, now: float) -> Iterator[Attention]:

@@ -54,6 +54,7 @@ class WaitingTasks:
 
     total: int
     groups: tuple[WaitingGroup, ...]
+    is_counted: bool = True  # False: counting took too long, and nothing of it is known
 
     @property
     def left(self) -> int:
@@ -75,7 +76,9 @@ def waiting_tasks(
     if known is None or (known[1] != version and not 0 <= now - known[0] < HOLD_S):
         while len(_known) >= KNOWN:
             _known.pop(next(iter(_known)), None)
-        known = _known[key] = (now, version, run(lambda: _found(reader, job_id, states)))
+        known = (now, version, run(lambda: _found(reader, job_id, states)))
+        if known[2].is_counted:
+            _known[key] = known
     return known[2]
 
 
@@ -87,7 +90,7 @@ def _found(reader: SessionReader, job_id: str | None, states: Sequence[str]) -> 
     try:
         counts = reader.counts(query.TASKS, "state", of_job)
     except DeadlinePassed:
-        return WaitingTasks(0, ())
+        return WaitingTasks(0, (), is_counted=False)
     waiting = {state: counts[state] for state in states if state in counts}
     alike = sorted(_alike(reader, job_id, waiting), key=lambda one: one.count, reverse=True)[:LOOKED_AT]
     among = live_rooms(reader) if alike else []

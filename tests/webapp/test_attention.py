@@ -70,3 +70,15 @@ def test_a_gcs_that_is_away_comes_first(cluster: BuiltCluster) -> None:
     cluster.with_placement_group(state="PENDING")
     cluster.with_rows(COLLECTOR, model.CollectorReport(NOW, gcs_reachable=False))
     assert said(cluster).startswith("The GCS cannot be reached")
+
+
+def test_the_warning_of_dead_actors_leads_to_those_that_died_so(cluster: BuiltCluster, vera: Person) -> None:
+    for cause in ("WORKER_DIED", "NODE_DIED", "RAY_KILL", "OUT_OF_SCOPE"):
+        cluster.with_actor(state="DEAD", death_cause=cause, class_name=cause, end_time_ms=NOW_MS)
+    cluster.project()
+    reader = cluster.reader
+    [told] = [one for one in find_attention(reader, [], reader.freshness("nodes", now=NOW), NOW) if one.endpoint == "actors"]
+
+    rows = vera.get("/c/demo/actors.json", query_string=dict(told.arguments)).get_json()["rows"]
+
+    assert {row["class_name"] for row in rows} == {"WORKER_DIED", "NODE_DIED"}

@@ -13,6 +13,7 @@ import pytest
 from clusterstate import model
 from clusterstate.resources import NODE_STATS, TASKS
 from clusterstate.store import tasks_by_state
+from clusterstate.store.reader import SessionReader
 from clusterstate.store.sqlite_reading import DeadlinePassed
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Clock, Person
@@ -229,3 +230,17 @@ def test_an_ended_session_waits_for_nothing(cluster: BuiltCluster, vera: Person)
     tasks(cluster, 2, {"CPU": 1.0})
     cluster.end()
     assert panel(vera.page("/c/demo/s/session_1/tasks").text) == ""
+
+
+def test_what_cannot_be_counted_in_time_is_said_to_be_unknown_and_tried_again(
+    cluster: BuiltCluster, vera: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: object, **__: object) -> dict[str, int]:
+        raise DeadlinePassed
+
+    tasks(cluster, 3, {"CPU": 1.0})
+    cluster.project()
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionReader, "counts", too_long)
+        assert grouped(cluster) == WaitingTasks(0, (), is_counted=False)
+    assert grouped(cluster).total == 3

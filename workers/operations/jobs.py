@@ -16,6 +16,7 @@ from clusterstate.job_request import JobRequest
 from clusterstate.journal import Operation
 from clusterstate.journal.records import DONE, QUEUED, REFUSED, UNKNOWN
 from clusterstate.journal.sealing import BrokenSeal, unseal
+from clusterstate.masking import mask_text
 from clusterstate.operations import StopJob, SubmitJob
 from clusterstate.store.safe_jobs import JobTimeoutException
 from workers.operations import agent, driver, ray_side
@@ -65,9 +66,9 @@ def _carry_out(cluster: str, operation_id: str, action: str, act: Act) -> None:
         log.exception("The operation %s failed.", operation_id)
         state, outcome = UNKNOWN, f"Raydeck failed: {type(error).__name__}."
     if state in (DONE, REFUSED):
-        around.journal.finish_operation(operation_id, state, outcome, time.time())
+        around.journal.finish_operation(operation_id, state, mask_text(outcome), time.time())
     else:
-        around.journal.put_operation_back(operation_id, state, outcome)
+        around.journal.put_operation_back(operation_id, state, mask_text(outcome))
 
 
 def _unasked(operation: Operation, reason: CannotLook | NotYet) -> tuple[str, str]:
