@@ -245,6 +245,8 @@ class LogShipper:
             sent.name, sent.seen = name, (entry.size, entry.modified_ms)
             return
         if sent.name != name:
+            if not self._has_room():
+                return  # the next look tells it
             sent.name = name
             log_shipping.send(self.redis, self.key, self.cluster, self.host, self._told(folder, sent, entry, b""))
         if entry.size == sent.end:
