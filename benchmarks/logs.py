@@ -1,4 +1,4 @@
-"""Logs of a real cluster of two raylets: a huge file, very many files, a search beside ripgrep itself, and following.
+"""Logs of a real cluster of two raylets: a huge file, very many files, a search beside ripgrep itself, following, and keeping.
 
 `python -m benchmarks logs`. Real raylets on this machine share one log folder, so each file is searched once. Everything is asked as a
 browser asks it; the last phase holds as many connections as people look on.
@@ -22,9 +22,10 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from benchmarks import machine
+from benchmarks import log_keeping, machine
 from benchmarks.instance import raydeck_up
 from benchmarks.load import Figures
+from benchmarks.log_keeping import Load
 from benchmarks.pages import Site
 from benchmarks.site import Asked, ask, rows
 from tests.workers.real_ray_cluster import RealRay, real_ray
@@ -88,8 +89,9 @@ def main(arguments: list[str]) -> int:
         lambda bench: _huge_file(bench, options.big_gb),
         lambda bench: _many_files(bench, options.files),
         lambda bench: _search(bench, options.search_gb),
-        lambda bench: _malicious(bench, options.patterns),
+        lambda bench: not options.patterns or _malicious(bench),
         lambda bench: _follow(bench, options.followers),
+        lambda bench: not options.keep_s or _keep(bench, Load(options.keep_mb_s, options.keep_files, options.keep_s)),
     ]
     with real_ray(nodes=2) as ray, raydeck_up(ray.address) as ready:
         bench = _bench(ray, Site(ready["url"], ready["admin_token"], ready["cluster"]), ready["pids"], ready["state_dir"])
@@ -194,25 +196,24 @@ def _searched(bench: Bench, pattern: str, *, is_regex: bool) -> tuple[float, flo
 
 def _first_hit(bench: Bench, asked: dict[str, object]) -> float:
     began = time.monotonic()
-    with _redirected(bench.site, f"logs/search?{urlencode(asked)}") as location:
-        while 'class="found-file"' not in (text := ask(bench.site, location).text):
-            if time.monotonic() - began > 60:
-                raise RuntimeError(f"a search finds nothing: {text[:2000]}")
-            time.sleep(0.05)
-        first = time.monotonic() - began
-        while "files searched" not in ask(bench.site, location).text:
-            time.sleep(0.5)
-        return first
+    location = _redirected(bench.site, f"logs/search?{urlencode(asked)}")
+    while 'class="found-file"' not in (text := ask(bench.site, location).text):
+        if time.monotonic() - began > 60:
+            raise RuntimeError(f"a search finds nothing: {text[:2000]}")
+        time.sleep(0.05)
+    first = time.monotonic() - began
+    while "files searched" not in ask(bench.site, location).text:
+        time.sleep(0.5)
+    return first
 
 
-@contextmanager
-def _redirected(site: Site, path: str) -> Iterator[str]:
+def _redirected(site: Site, path: str) -> str:
     """Starts a search; the address at which its results stand."""
     text = ask(site, path).text
     found = re.search(r'hx-get="(\?[^"]*run=[^"]*)"', text) or re.search(r'href="[^"]*(\?[^"]*run=[^"]*)"', text)
     if found is None:
         raise RuntimeError(f"no search was started: {text[:2000]}")
-    yield f"logs/search{unescape(found[1])}"
+    return f"logs/search{unescape(found[1])}"
 
 
 def _plant(files: list[Path]) -> dict[str, tuple[str, int]]:
@@ -278,10 +279,15 @@ def _follow(bench: Bench, people: int) -> bool:
         path.unlink(missing_ok=True)
 
 
-def _malicious(bench: Bench, wanted: bool) -> bool:
+def _keep(bench: Bench, load: Load) -> bool:
+    """How late what is written is on the head, and what that costs."""
+    outcome = log_keeping.measure(bench.folder, Path(bench.state_dir), bench.site.cluster, bench.pids, load)
+    _tell(str(outcome))
+    return outcome.is_right
+
+
+def _malicious(bench: Bench) -> bool:
     """Expressions that bring other engines down, in 20 MB that nearly match them: each is answered or refused."""
-    if not wanted:
-        return True
     path = bench.folder / "patterns-benchmark.log"
     slow, refused, answered = Figures(), 0, 0
     try:
@@ -420,6 +426,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--big-gb", type=float, default=10.0, help="the huge file, default 10; 0 leaves it out")
     parser.add_argument("--files", type=int, default=10_000, help="in the folder, default 10,000; 0 leaves them out")
     parser.add_argument("--search-gb", type=float, default=4.0, help="searched, in 2,000 files, default 4; 0 leaves it out")
-    parser.add_argument("--patterns", type=int, default=1, help="whether malicious expressions are tried, default 1")
+    parser.add_argument("--no-patterns", dest="patterns", action="store_false", help="malicious expressions are not tried")
     parser.add_argument("--followers", type=int, default=100, help="people who follow one file, default 100; 0 leaves them out")
+    parser.add_argument("--keep-s", type=float, default=60.0, help="seconds of writing what is kept on the head, default 60; 0: not at all")
+    parser.add_argument("--keep-mb-s", type=float, default=0.8, help="written a second meanwhile, default 0.8; a host may send 1")
+    parser.add_argument("--keep-files", type=int, default=50, help="written to, default 50")
     return parser.parse_args(arguments)

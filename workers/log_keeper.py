@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
@@ -38,7 +38,8 @@ AT_ONCE = 64
 MOST_OPEN = 32
 MOST_NODES = 256
 """Of a host: a raylet that starts again is another node."""
-MOST_ASIDE = 64
+MOST_ASIDE, MOST_ASIDE_OF_A_HOST = 64, 16
+"""Pieces that wait for those before them, in memory."""
 ASIDE_S = 60.0
 SAYS_WHERE_EVERY_S = 5.0
 AFTER_TROUBLE_S = 5.0
@@ -64,11 +65,14 @@ def run_keeper(settings: Settings, cluster: str, should_stop: Callable[[], bool]
 
 @dataclass(frozen=True)
 class Aside:
-    """A piece that waits for those before it."""
+    """Pieces of a file that wait for those before them."""
 
     until: float  # monotonic
-    host: str
-    shipped: Shipped
+    pieces: dict[int, Shipped] = field(default_factory=dict)  # by start
+
+    @property
+    def in_order(self) -> list[Shipped]:
+        return [self.pieces[start] for start in sorted(self.pieces)]
 
 
 class LogKeeper:
@@ -83,7 +87,7 @@ class LogKeeper:
         self._owners: dict[str, Path] = kept_logs.owners(settings.state_dir, cluster)  # whose the nodes are
         self._nodes = Counter(self._owners.values())
         self._held: list[tuple[str, bytes]] = []  # taken from Redis, and perhaps not written
-        self._aside: dict[tuple[str, str, str, int], Aside] = {}  # by session, host, file and start
+        self._aside: dict[tuple[str, str, str], Aside] = {}  # by host, session and file
         self._space = Space(settings, cluster)
         self._next_saying = 0.0
         self._errors = LogErrorKeeper()
@@ -152,8 +156,8 @@ class LogKeeper:
 
     def _write_overdue(self, now: float) -> None:
         for key in [key for key, aside in self._aside.items() if aside.until <= now]:
-            aside = self._aside[key]
-            self._write_host(aside.host, aside.shipped.session, [aside.shipped], None)
+            host, session, _ = key
+            self._write_host(host, session, self._aside[key].in_order, None)
             del self._aside[key]
 
     def _write_host(self, host: str, session: str, sent: list[Shipped], now: float | None) -> None:
@@ -203,25 +207,37 @@ class LogKeeper:
         own = self._own(path, shipped.node_ids)
         writer.of_nodes(own)
         writer.leaves_out(shipped.left_out)
+        key = (path.stem, shipped.session, shipped.file)
         if shipped.begins:
             writer.forget(shipped.file)
+            self._aside.pop(key, None)
         if not shipped.length:
             writer.rename(shipped.file, shipped.name)
             self._errors.look(path, own, shipped)
             return False
         kept = writer.file(shipped.file)
-        if now is not None and kept is not None and shipped.start > kept.end and len(self._aside) < MOST_ASIDE:
-            key = (shipped.session, path.stem, shipped.file, shipped.start)
-            self._aside.setdefault(key, Aside(now + ASIDE_S, path.stem, shipped))
-            return True
-        writer.add(Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body))
+        if now is not None and kept is not None and shipped.start > kept.end:
+            if self._has_place_aside(path.stem):
+                self._aside.setdefault(key, Aside(now + ASIDE_S)).pieces[shipped.start] = shipped
+                return True
+            for before in self._aside.pop(key, Aside(now)).in_order:
+                writer.add(_piece(before))
+                self._errors.look(path, own, before)
+        writer.add(_piece(shipped))
         self._errors.look(path, own, shipped)
         return False
+
+    def _has_place_aside(self, host: str) -> bool:
+        waiting = [(key[0], len(aside.pieces)) for key, aside in self._aside.items()]
+        of_it = sum(count for name, count in waiting if name == host)
+        return of_it < MOST_ASIDE_OF_A_HOST and sum(count for _, count in waiting) < MOST_ASIDE
 
     def _give_up(self, path: Path, error: sqlite3.Error) -> None:
         """A damaged file is not to keep the others from being written; what comes next of that host is kept in a new one."""
         log.error("What was kept in %s is damaged and given up: %s", path, error)
-        self._writers.pop(path, None)
+        writer = self._writers.pop(path, None)
+        if writer is not None:
+            writer.close()
         kept_space.delete(path)
 
     def _is_known(self, path: Path) -> bool:
@@ -247,6 +263,10 @@ class LogKeeper:
             writer = KeptLogsWriter(path, self._settings.kept_logs_node_mb << 20)
         self._writers[path] = writer  # the last used is the last to go
         return writer
+
+
+def _piece(shipped: Shipped) -> Piece:
+    return Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body)
 
 
 def _known(writer: KeptLogsWriter, file: str, told: Known) -> Known:

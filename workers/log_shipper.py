@@ -119,6 +119,7 @@ class LogShipper:
     _next: float = 0.0
     _last: float = 0.0
     _left: float = 0.0  # bytes that may be sent now
+    _listing_s: float = 0.0  # that the last look took, without sending
 
     def step(self, now: float) -> None:
         """A look at every log folder, if it is due. `now` is of the monotonic clock."""
@@ -130,7 +131,7 @@ class LogShipper:
         self._find_folders(now)
         self._send_again(now)
         self._send_all(now)
-        self._next = now + max(EVERY_S, (time.monotonic() - now) / SHARE if not self._is_behind else EVERY_S)
+        self._next = now + (EVERY_S if self._is_behind else max(EVERY_S, self._listing_s / SHARE))
 
     def finish(self) -> None:
         """The role ends, perhaps with its node: what is still to be sent goes now, as far as time allows."""
@@ -182,6 +183,7 @@ class LogShipper:
                     sent.go_back(now)
 
     def _send_all(self, now: float, give_up: float | None = None) -> None:
+        self._listing_s = 0.0
         for path, folder in self._folders.items():
             try:
                 with folder_of(path) as descriptor:
@@ -191,7 +193,9 @@ class LogShipper:
 
     def _send_folder(self, descriptor: int, folder: SentFolder, now: float, give_up: float | None) -> bool:
         """Whether nothing is left to send."""
+        began = time.monotonic()
         entries = self._entries(descriptor, folder)
+        self._listing_s += time.monotonic() - began
         for entry in _renamed_first(entries):
             if _is_unseen(folder, entry):
                 self._look_into(descriptor, folder, entry)
@@ -241,6 +245,8 @@ class LogShipper:
             sent.name, sent.seen = name, (entry.size, entry.modified_ms)
             return
         if sent.name != name:
+            if not self._has_room():
+                return  # the next look tells it
             sent.name = name
             log_shipping.send(self.redis, self.key, self.cluster, self.host, self._told(folder, sent, entry, b""))
         if entry.size == sent.end:

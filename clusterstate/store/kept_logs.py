@@ -123,6 +123,7 @@ class KeptLogsWriter:
         for folder in (path.parent.parent.parent, path.parent.parent, path.parent):
             paths.make_private_dir(folder)
         self._most_bytes = most_bytes
+        self._left_out = -1  # not known yet
         self._database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
         path.chmod(0o600)
         self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # what is given up makes the file smaller: `shrink_to`
@@ -150,6 +151,9 @@ class KeptLogsWriter:
 
     def leaves_out(self, files: int) -> None:
         """So many files of the folder are not sent, because there are too many."""
+        if files == self._left_out:
+            return
+        self._left_out = files
         self._database.execute("INSERT OR REPLACE INTO left_out VALUES ('not sent', ?)", (files,))
 
     def add(self, piece: Piece) -> KeptFile:
@@ -263,8 +267,10 @@ class KeptLogsWriter:
             self.forget(file.inode)
             return
         row_id, length, body = chunk
-        content = _unpacked(body, length)
-        lines = None if file.lines_before is None else file.lines_before + content.count(b"\n")
+        content, lines = b"", None
+        with suppress(BadPiece):  # what is damaged can go, too
+            content = _unpacked(body, length)
+            lines = None if file.lines_before is None else file.lines_before + content.count(b"\n")
         self._database.execute("DELETE FROM chunks WHERE rowid = ?", (row_id,))
         freed = len(body) + ROW_BYTES
         self.stored -= freed

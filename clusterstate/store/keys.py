@@ -179,7 +179,7 @@ def follower(cluster: str, host: str) -> bytes:
     return _key("follower", cluster, host)
 
 
-def shipped(cluster: str, host: str) -> bytes:
+def shipped(cluster: str, host: str | bytes) -> bytes:
     """List: pieces of a host's log files for the head to keep, see clusterstate.store.log_shipping. By its log role; an hour."""
     return _key("shipped", cluster, host)
 

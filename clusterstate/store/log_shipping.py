@@ -107,8 +107,7 @@ def send(client: redis.Redis, key: bytes, cluster: str, host: str, shipped: Ship
 
 def take(client: redis.Redis, cluster: str, most: int) -> list[tuple[str, bytes]]:
     """(host, message) of what waits: from each of some hosts as much as from the others, those by chance. Two or three round trips."""
-    drawn: Any = client.srandmember(keys.shippers(cluster), HOSTS_AT_ONCE)
-    hosts = [bytes(host).decode("latin-1") for host in drawn]
+    hosts: Any = client.srandmember(keys.shippers(cluster), HOSTS_AT_ONCE)
     if not hosts:
         return []
     with client.pipeline(transaction=False) as pipe:
@@ -117,10 +116,11 @@ def take(client: redis.Redis, cluster: str, most: int) -> list[tuple[str, bytes]
             pipe.llen(keys.shipped(cluster, host))
         told = pipe.execute()
     _take_out(client, cluster, [host for host, left in zip(hosts, told[1::2], strict=True) if not left])
-    return [(host, bytes(message)) for host, messages in zip(hosts, told[::2], strict=True) for message in messages or []]
+    pairs = zip(hosts, told[::2], strict=True)
+    return [(host.decode("utf-8", "replace"), bytes(message)) for host, messages in pairs for message in messages or []]
 
 
-def _take_out(client: redis.Redis, cluster: str, hosts: Iterable[str]) -> None:
+def _take_out(client: redis.Redis, cluster: str, hosts: Iterable[bytes]) -> None:
     """Hosts of which nothing waits, but for those that have sent meanwhile."""
     for host in hosts:
         with client.pipeline(transaction=True) as pipe:

@@ -234,6 +234,17 @@ def test_what_is_given_up_is_free_on_the_disk(path: Path) -> None:
     assert (files(path)[b"raylet.out"].first, len(content(path))) == (3_100_000, 900_000)
 
 
+def test_what_is_damaged_can_be_given_up(path: Path) -> None:
+    kept = KeptLogsWriter(path, 1 << 20)
+    kept.add(piece(b"one\n"))
+    kept.add(piece(b"two\n", start=4))
+    kept._database.execute("UPDATE chunks SET body = x'00' WHERE start = 0")
+    kept._give_up_oldest(kept.files()[0])
+    kept.close()
+    assert content(path) == b"two\n"
+    assert (files(path)[b"raylet.out"].first, files(path)[b"raylet.out"].lines_before) == (4, None)
+
+
 @pytest.mark.parametrize(
     ("size", "free", "told"),
     [(1e12, 2e9, (False, False)), (1e12, 9e8, (True, False)), (1e12, 2e8, (True, True)), (1e9, 6e7, (False, False))],

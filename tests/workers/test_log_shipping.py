@@ -486,6 +486,46 @@ def test_one_host_does_not_use_up_the_nodes_of_all(host: Host) -> None:
     assert len([node_id for node_id in many if of_node(host.settings.state_dir, "demo", node_id)]) == log_keeper.MOST_NODES
 
 
+def test_one_host_does_not_use_up_the_place_for_what_waits_for_missing_pieces(host: Host) -> None:
+    signed(host, message(length=4, body=zlib.compress(b"one\n")))
+    for number in range(3 * log_keeper.MOST_ASIDE_OF_A_HOST):
+        signed(host, message(length=4, body=zlib.compress(b"%03d\n" % number), start=1000 + number * 4))
+    host.keep_waiting()
+    waiting = sum(len(aside.pieces) for aside in host.keeper._aside.values())
+    assert waiting <= log_keeper.MOST_ASIDE_OF_A_HOST
+    host.keeper.step(host.now + 1000)
+    numbers = range(3 * log_keeper.MOST_ASIDE_OF_A_HOST)
+    assert host.content("x.out") == b"".join(b"%03d\n" % number for number in numbers), "all that follows the gap is kept"
+
+
+def test_what_waited_is_not_added_to_a_file_that_was_cut_meanwhile(host: Host) -> None:
+    signed(host, message(length=4, body=zlib.compress(b"one\n")))
+    signed(host, message(length=4, body=zlib.compress(b"old\n"), start=100))
+    signed(host, message(length=4, body=zlib.compress(b"new\n"), begins=True))
+    host.keep_waiting()
+    host.keeper.step(host.now + 1000)
+    assert host.content("x.out") == b"new\n"
+
+
+def test_names_of_hosts_that_nobody_has_are_let_go(host: Host) -> None:
+    host.redis.sadd(keys.shippers("demo"), b"\xff\xfe", "nobody", "../../etc")
+    assert log_shipping.take(host.redis, "demo", 10) == []
+    assert not host.redis.exists(keys.shippers("demo"))
+
+
+def test_a_new_name_waits_like_the_rest_while_there_is_no_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("raylet.out", b"one\n")
+    host.ship()
+    (host.folder / "raylet.out").rename(host.folder / "raylet.out.1")
+    with monkeypatch.context() as full:
+        full.setattr(log_shipping, "LEAST_WAITING", 0)
+        full.setattr(log_shipping, "MOST_WAITING", 0)
+        host.look()
+        assert host.waiting() == []
+    host.ship()
+    assert set(host.kept()) == {"raylet.out.1"}
+
+
 def test_what_could_not_be_written_is_written_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.write("raylet.out", b"one\n")
     host.look()
