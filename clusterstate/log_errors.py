@@ -217,7 +217,7 @@ def _chain(lines: _Lines, prefix: bytes, end: int) -> tuple[Traceback, int]:
     causes: list[str] = []
     while True:
         frames, exception, message, end = _one(lines, prefix, end)
-        while ("RayTaskError" in exception or _INNER.match(message)) and _is_frame(lines, prefix):
+        while ("RayTaskError" in exception or _INNER.match(message)) and _goes_in(lines, prefix):
             inner_frames, inner, inner_message, end = _one(lines, prefix, end)
             frames += inner_frames
             causes += [inner] if inner else []
@@ -232,9 +232,10 @@ def _chain(lines: _Lines, prefix: bytes, end: int) -> tuple[Traceback, int]:
         end = chained
 
 
-def _is_frame(lines: _Lines, prefix: bytes) -> bool:
+def _goes_in(lines: _Lines, prefix: bytes) -> bool:
+    """Whether what a task raised follows: Ray leaves its own frames out, and at times every one."""
     line = lines.peek()
-    return line is not None and _FRAME.match(_without(line.text, prefix)) is not None
+    return line is not None and _without(line.text, prefix)[:1] == b" "
 
 
 def _one(lines: _Lines, prefix: bytes, end: int) -> tuple[list[tuple[str, str]], str, bytes, int]:

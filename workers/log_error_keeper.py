@@ -191,7 +191,7 @@ def _owner(told: Named) -> str:
 
 
 def _when(error: FoundError, modified_ms: int, now_ms: int) -> int:
-    """When its line says, unless that cannot be; else when the file was written."""
+    """When its line says, unless that is far from when the file was written; else then."""
     written_ms = modified_ms if 0 < modified_ms <= now_ms + DAY_MS else now_ms
     said = time_of(error.first_line, time.gmtime(written_ms / 1000).tm_year)
-    return said if said is not None and 0 < said <= written_ms + DAY_MS else written_ms
+    return said if said is not None and written_ms - 30 * DAY_MS <= said <= written_ms + DAY_MS else written_ms
