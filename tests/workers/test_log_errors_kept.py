@@ -111,6 +111,19 @@ def test_a_rotated_file_is_found_by_its_new_name(host: Host) -> None:  # noqa: F
         assert [name for _, name in reader.places(one.fingerprint)] == ["raylet.err.1"]
 
 
+def test_a_cut_file_and_another_with_its_inode_are_looked_at_anew(host: Host) -> None:  # noqa: F811
+    host.write(ERR, TRACEBACK % (3, 1))
+    host.ship()
+    (host.folder / ERR).write_bytes(b"of another program\n" + TRACEBACK % (3, 2))
+    host.ship()
+    [one] = groups(host).groups
+    assert one.count == 2
+    (host.folder / ERR).rename(host.folder / "raylet.err")
+    host.ship()
+    with ErrorGroupsReader(folder(host)) as reader:
+        assert {name for _, name in reader.places(one.fingerprint)} == {ERR}
+
+
 def test_what_a_driver_shows_of_its_workers_is_not_counted_again(host: Host) -> None:  # noqa: F811
     lines = (TRACEBACK % (3, 1)).splitlines(keepends=True)
     host.write(ERR, b"".join(lines))
