@@ -107,7 +107,10 @@ class LogErrorKeeper:
                 session.changed.add(key)
             return
         content = Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body).content()
-        if known is None or (shipped.begins and not _is_same(known, shipped.start, content)):
+        is_other = known is not None and shipped.begins and not _is_same(known, shipped.start, content)
+        if known is not None and known.tail.is_pending and (is_other or shipped.start > known.tail.end):
+            known = self._find(session, known, b"", is_end=True)  # nothing of it follows any more
+        if known is None or is_other:
             known = LookedAt(host, shipped.file, shipped.name, shipped.start, content[:HEAD_BYTES], _begun_at(shipped.start), 0)
         elif shipped.start > known.tail.end:
             known = replace(known, tail=_begun_at(shipped.start))
@@ -121,10 +124,10 @@ class LogErrorKeeper:
         else:
             session.files[key] = known
 
-    def _find(self, session: _Session, known: LookedAt, content: bytes, *, is_end: bool = False) -> None:
+    def _find(self, session: _Session, known: LookedAt, content: bytes, *, is_end: bool = False) -> LookedAt:
         found, tail = find(known.tail, content, is_end=is_end)
         key = (known.host, known.inode)
-        session.files[key] = replace(known, tail=replace(tail, is_cut=False))
+        known = session.files[key] = replace(known, tail=replace(tail, is_cut=False))
         session.changed.add(key)
         session.passed_over += tail.is_cut
         if tail.is_pending:
@@ -132,7 +135,7 @@ class LogErrorKeeper:
         else:
             session.pending.pop(key, None)
         if not found:
-            return
+            return known
         told = named(known.name.decode("utf-8", "replace"))
         owner, now_ms = _owner(told), int(time.time() * 1000)
         session.seen += [
@@ -140,6 +143,7 @@ class LogErrorKeeper:
             for error in found
             if not (error.is_copy and told.group == DRIVER)
         ]
+        return known
 
     def _session(self, folder: Path) -> _Session:
         session = self._sessions.pop(folder, None)
@@ -191,7 +195,7 @@ def _owner(told: Named) -> str:
 
 
 def _when(error: FoundError, modified_ms: int, now_ms: int) -> int:
-    """When its line says, unless that cannot be; else when the file was written."""
+    """When its line says, unless that is far from when the file was written; else then."""
     written_ms = modified_ms if 0 < modified_ms <= now_ms + DAY_MS else now_ms
     said = time_of(error.first_line, time.gmtime(written_ms / 1000).tm_year)
-    return said if said is not None and 0 < said <= written_ms + DAY_MS else written_ms
+    return said if said is not None and written_ms - 30 * DAY_MS <= said <= written_ms + DAY_MS else written_ms

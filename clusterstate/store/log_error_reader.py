@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterstate.log_error_answers import Counter, ErrorGroup, ErrorList, ErrorPlace, ErrorsKept
+from clusterstate.log_names import named
 from clusterstate.store.log_error_groups import FILE_NAME, HOST, OWNER
 
 COUNTERS_OF_A_ROW = 4
@@ -98,7 +99,7 @@ class ErrorGroupsReader:
         return [
             (
                 ErrorPlace(nodes.get(row["host"]), row["host"], "", "", row["offset"], row["at_ms"], row["owner"]),
-                os.fsdecode(row["now"] or row["name"]),
+                _name_now(os.fsdecode(row["name"]), os.fsdecode(row["now"] or row["name"])),
             )
             for row in rows
         ]
@@ -164,6 +165,11 @@ def _matching(asked: Asked) -> tuple[str, dict[str, Any]]:
     )
     mine = f"SELECT {columns}, mine.count, mine.first_ms, mine.last_ms"
     return f"{mine} FROM groups JOIN ({of_owners}) AS mine USING (fingerprint) WHERE {where}", values
+
+
+def _name_now(then: str, now: str) -> str:
+    """What a file is called since it was rotated; its old name where another file has its inode."""
+    return now if named(now).base == named(then).base else then
 
 
 def _others(folder: Path) -> list[Path]:

@@ -42,6 +42,21 @@ ray.exceptions.RayTaskError(ZeroDivisionError): \x1b[36mray::f()\x1b[39m (pid=12
     return 1 / 0
 ZeroDivisionError: division by zero
 """
+OF_A_TASK_CHAINED = b"""Traceback (most recent call last):
+  File "/app/driver.py", line 10, in <module>
+    ray.get(f.remote())
+ray.exceptions.RayTaskError(SensorError): ray::broken() (pid=11229, ip=127.0.0.1)
+           ~~~~^~~~~~~~~~~~~~~~~~~
+ZeroDivisionError: float division by zero
+
+The above exception was the direct cause of the following exception:
+
+ray::broken() (pid=11229, ip=127.0.0.1)
+  File "/app/tasks.py", line 44, in broken
+    raise SensorError("no reading") from error
+tasks.SensorError: no reading
+and more
+"""
 GROUP = b"""  + Exception Group Traceback (most recent call last):
   |   File "/app/many.py", line 3, in main
   |     raise ExceptionGroup("two", errors)
@@ -95,7 +110,7 @@ my.module - CRITICAL - out of memory
 {"asctime": "2026-11-23 10:00:00,123", "levelname": "ERROR", "message": "from json"}
 E1123 10:00:00.123456 7 file.cc:9] of abseil
 """
-EVERYTHING = b"".join((PLAIN, CHAINED, OF_A_TASK, GROUP, COPIED, RANKS, LOGGED, UNHANDLED, FATAL, LINES, b"the end\n"))
+EVERYTHING = b"".join((PLAIN, CHAINED, OF_A_TASK, OF_A_TASK_CHAINED, GROUP, COPIED, RANKS, LOGGED, UNHANDLED, FATAL, LINES, b"the end\n"))
 
 
 def errors(content: bytes) -> list[FoundError]:
@@ -155,6 +170,12 @@ def test_an_error_of_a_task_is_told_by_what_the_task_raised() -> None:
     assert found.exception == "ray.exceptions.RayTaskError(ZeroDivisionError)"
     assert found.message == "division by zero"
     assert found.sample.endswith("ZeroDivisionError: division by zero")
+
+
+def test_an_error_of_a_task_that_has_a_cause_is_one() -> None:
+    found = only(OF_A_TASK_CHAINED)
+    assert (found.exception, found.message) == ("tasks.SensorError", "no reading")
+    assert found.sample.endswith("tasks.SensorError: no reading")
 
 
 def test_a_group_of_exceptions_is_one_error() -> None:
@@ -241,7 +262,7 @@ def test_a_traceback_in_a_json_line_is_one() -> None:
 
 def test_wherever_a_file_is_split_the_same_is_found() -> None:
     whole = errors(EVERYTHING)
-    assert len(whole) == 9 + 7
+    assert len(whole) == 10 + 7
     for at in range(len(EVERYTHING) + 1):
         first, tail = find(Tail(), EVERYTHING[:at])
         second, tail = find(tail, EVERYTHING[at:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ ERR, OTHER = f"{WORKER}-01000000-7.err", f"{WORKER}-02000000-8.err"
 
 def folder(host: Host) -> Path:  # noqa: F811
     return host.path.parent
+
+
+def said(minutes_ago: int, what: bytes) -> bytes:
+    """A line that says ERROR and when."""
+    when = time.strftime("%Y-%m-%d %H:%M:00", time.localtime(time.time() - 60 * minutes_ago))
+    return b"%s,000 ERROR a.py:1 -- %s\n" % (when.encode(), what)
 
 
 def settle(host: Host) -> None:  # noqa: F811
@@ -104,6 +111,19 @@ def test_a_rotated_file_is_found_by_its_new_name(host: Host) -> None:  # noqa: F
         assert [name for _, name in reader.places(one.fingerprint)] == ["raylet.err.1"]
 
 
+def test_a_cut_file_and_another_with_its_inode_are_looked_at_anew(host: Host) -> None:  # noqa: F811
+    host.write(ERR, TRACEBACK % (3, 1))
+    host.ship()
+    (host.folder / ERR).write_bytes(b"of another program\n" + TRACEBACK % (3, 2))
+    host.ship()
+    [one] = groups(host).groups
+    assert one.count == 2
+    (host.folder / ERR).rename(host.folder / "raylet.err")
+    host.ship()
+    with ErrorGroupsReader(folder(host)) as reader:
+        assert {name for _, name in reader.places(one.fingerprint)} == {ERR}
+
+
 def test_what_a_driver_shows_of_its_workers_is_not_counted_again(host: Host) -> None:  # noqa: F811
     lines = (TRACEBACK % (3, 1)).splitlines(keepends=True)
     host.write(ERR, b"".join(lines))
@@ -113,8 +133,8 @@ def test_what_a_driver_shows_of_its_workers_is_not_counted_again(host: Host) -> 
 
 
 def test_an_error_is_new_in_the_job_that_had_it_first(host: Host) -> None:  # noqa: F811
-    host.write(ERR, b"2026-11-23 10:00:00,000 ERROR a.py:1 -- one\n2026-11-23 10:00:01,000 ERROR a.py:1 -- two\n")
-    host.write(OTHER, b"2026-11-23 09:00:00,000 ERROR a.py:1 -- one\n2026-11-23 11:00:00,000 ERROR a.py:1 -- two\n")
+    host.write(ERR, said(50, b"one") + said(49, b"two"))
+    host.write(OTHER, said(90, b"one") + said(20, b"two"))
     host.ship()
 
     def new(job: str) -> dict[str, bool]:
@@ -143,8 +163,8 @@ def test_of_very_many_errors_those_seen_longest_ago_go_and_it_is_said(host: Host
     monkeypatch.setattr(log_error_groups, "MOST_GROUPS", 3)
     monkeypatch.setattr(log_error_groups, "MOST_PLACES", 2)
     words = [b"one", b"two", b"three", b"four", b"five"]
-    host.write("a.log", b"".join(b"2026-11-23 10:00:%02d,000 ERROR a.py:1 -- %s\n" % pair for pair in enumerate(words)))
-    host.write("b.log", b"2026-11-23 11:00:00,000 ERROR a.py:1 -- five\n" * 9)
+    host.write("a.log", b"".join(said(50 - at, word) for at, word in enumerate(words)))
+    host.write("b.log", said(5, b"five") * 9)
     host.ship()
     found = groups(host)
     assert {one.title.rpartition(" ")[2] for one in found.groups} == {"three", "four", "five"}
