@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from flask import Flask, Response, g, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
 from flask_wtf.csrf import CSRFError
 from jinja2 import TemplateError
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
@@ -21,6 +22,7 @@ from clusterstate.store.sqlite_reading import DeadlinePassed
 from webapp.auth import bearer_header
 from webapp.followers import TooManyFollow
 from webapp.htmx import headers_of
+from webapp.parts import parts
 from webapp.rendering import html, json_response
 from webapp.responses import NO_TAG
 from webapp.security import MisdirectedRequest, safe_next, vary
@@ -49,6 +51,14 @@ class CannotOperate(Exception):
 
 class TooBusy(Exception):
     """As much of this is done already as may be; the message says what."""
+
+
+@dataclass(frozen=True)
+class Mistyped:
+    """What somebody typed into the query box of a table, and what is wrong with it."""
+
+    q: str
+    problem: str
 
 
 SAYS_ITSELF: dict[type[Exception], tuple[int, int | None]] = {
@@ -143,6 +153,8 @@ def _shaped(problem: Problem, error: Exception) -> Response:
         return _fragment(problem)
     if problem.status == 401 and _is_a_visit():
         return _to_sign_in()
+    if isinstance(error, BadQuery) and (page := _without_its_query(problem)) is not None:
+        return page
     return _page(problem, "errors/page.html")
 
 
@@ -169,6 +181,21 @@ def _text(problem: Problem) -> Response:
     request_id = g.get("request_id", "-")
     text = f"{problem.title}. {problem.message}\nRequest {request_id}\n"
     return Response(text, status=problem.status, content_type="text/plain; charset=utf-8")
+
+
+def _without_its_query(problem: Problem) -> Response | None:
+    """The table without what was typed into its query box, which holds it still, with what is wrong with it; None: that is no table's."""
+    route = parts().routes.get(request.endpoint or "")
+    if route is None or not route.table or not request.args.get("q") or "mistyped" in g:
+        return None
+    g.mistyped = Mistyped(request.args["q"], problem.message)
+    request.args = ImmutableMultiDict((name, value) for name, value in request.args.items(multi=True) if name != "q")
+    try:
+        response: Response = current_app.ensure_sync(current_app.view_functions[route.endpoint])(**(request.view_args or {}))
+    except (BadQuery, NotFound, StoreUnavailable, IndexMissing, DeadlinePassed):
+        return None
+    response.status_code = problem.status
+    return response
 
 
 def _is_a_visit() -> bool:

@@ -408,3 +408,18 @@ def test_tasks_of_which_ray_lost_events_are_not_claimed_to_be_all(vera: Person, 
     cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, gcs_reachable=True, tasks_dropped=1))
     assert vera.get("/c/demo/tasks.json").get_json()["exact"] is False
     assert vera.get("/c/demo/actors.json").get_json()["exact"] is True
+
+
+def test_what_is_mistyped_in_the_query_box_stays_there_with_what_is_wrong(vera: Person, cluster: BuiltCluster) -> None:
+    cluster.with_actor(class_name="Trainer")
+    cluster.project()
+
+    answer = vera.page("/c/demo/actors?q=klass:Trainer&limit=50")
+
+    assert answer.status_code == 400
+    assert 'value="klass:Trainer"' in answer.text
+    assert "klass" in answer.text[answer.text.index('id="mistyped"') :]
+    assert "Trainer</" in answer.text
+    assert "hx-get" not in answer.text  # a poll would be told the same each second
+    assert vera.get("/c/demo/actors.json?q=klass:Trainer").status_code == 400
+    assert vera.page("/c/demo/actors?limit=nonsense&q=klass:Trainer").status_code == 400
