@@ -403,5 +403,21 @@ def test_a_program_is_not_run_by_a_shell_nor_with_our_environment(tmp_path: Path
         assert "secret" not in program.said()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_root_traces_with_no_more_than_the_rights_of_the_process() -> None:
+    target = Target(os.getpid(), 0, 0, 65534)
+    with private_folders.private_folder(target) as folder:
+        assert (folder.path.stat().st_uid, folder.path.stat().st_mode & 0o777) == (65534, 0o700)
+        words = ["/bin/sh", "-c", f"cd {folder.path} && id -u; id -G; echo '[]' > own.json"]
+        with trace_programs.TraceProgram(words, target, folder.path) as program:
+            wait_until(lambda: program.code is not None)
+            assert program.said().split() == ["65534", "65534"]
+        assert folder.read("own.json", 10) == b"[]\n"
+        (folder.path / "ours.json").write_text("{}")
+        with pytest.raises(Unfit, match="itself wrote"):
+            folder.read("ours.json", 10)
+    assert not folder.path.exists()
+
+
 def test_progress_without_a_trace_reads_as_before() -> None:
     assert read(msgspec.to_builtins(ProfileProgress(samples=3)), ProfileProgress).trace_bytes == 0
