@@ -304,6 +304,41 @@ class RecordMemory:
     while_task: str = ""
 
 
+@dataclass(frozen=True)
+class RecordGpu:
+    """What a PyTorch process runs on its GPU and CPU, traced by itself through dynolog.
+
+    Tells a Chrome trace, packed by gzip, in parts when it ends, and answers profile_answers.ProfileProgress.
+    """
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.record_gpu"
+    time_limit_s: ClassVar[int] = 200
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
+
+    node_id: str
+    pid: int
+    started_ms: int
+    duration_s: int  # 1 to 60
+
+
+@dataclass(frozen=True)
+class RecordJax:
+    """What a JAX process runs, traced through the profiler server that its program started; told and answered as RecordGpu does."""
+
+    answered_by: ClassVar[str] = "workers.probes.profiling.record_jax"
+    time_limit_s: ClassVar[int] = 400
+    queue: ClassVar[str] = "profile"
+    max_answer_bytes: ClassVar[int] = 16 * 1024
+    kept_s: ClassVar[int] = PROFILE_KEPT_S
+
+    node_id: str
+    pid: int
+    started_ms: int
+    duration_s: int  # 1 to 60
+
+
 PROBES: tuple[type[Any], ...] = (
     CheckNode,
     ListLogs,
@@ -320,4 +355,6 @@ PROBES: tuple[type[Any], ...] = (
     RecordCpu,
     RecordManyCpu,
     RecordMemory,
+    RecordGpu,
+    RecordJax,
 )

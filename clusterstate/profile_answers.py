@@ -18,7 +18,7 @@ NOT_PYTHON = "NOT_PYTHON"
 OTHER_USER = "OTHER_USER"  # it is another user's, and we may not trace it
 PTRACE_SCOPE = "PTRACE_SCOPE"  # kernel.yama.ptrace_scope forbids it
 NO_CAPABILITY = "NO_CAPABILITY"  # CAP_SYS_PTRACE is missing, as in most containers
-NO_PROGRAM = "NO_PROGRAM"  # py-spy, memray, gdb or dynolog is not installed where it is needed
+NO_PROGRAM = "NO_PROGRAM"  # py-spy, memray, gdb, dynolog or JAX is not installed where it is needed
 IDLE = "IDLE"  # nothing ran while it was sampled
 BUSY = "BUSY"  # it is profiled already, or two others of this node are
 UNSUPPORTED = "UNSUPPORTED"  # this Python or this build is not known to the profiler
@@ -43,6 +43,7 @@ class Abilities(msgspec.Struct, frozen=True):
     memory: WhyNot | None = None
     gpu: WhyNot | None = None
     native: WhyNot | None = None
+    jax: WhyNot | None = None
 
 
 class ThreadStack(msgspec.Struct, frozen=True, array_like=True):
@@ -87,7 +88,8 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end: the exit code if it is known
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version
-    packed_bytes: int = 0  # of the samples, which are told as parts
+    packed_bytes: int = 0  # of the samples or the trace, which are told as parts
+    trace_bytes: int = 0  # of a trace before it was packed
     processes: tuple[ProcessProgress, ...] = ()  # of a profile of many
 
 

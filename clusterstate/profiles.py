@@ -22,10 +22,19 @@ from clusterstate.store.profiles import Asked, Busy, Option, Outcome, Profile, T
 from clusterstate.store.queues import Answer, QueueFull
 from clusterstate.store.signing import master_key
 
-__all__ = ["CENSUS", "CPU", "KINDS", "MEMORY", "MERGED", "STACKS", "Asked", "Busy", "Option", "Profile", "Profiles", "Question", "Target"]
+__all__ = [
+    "CENSUS", "CPU", "GPU", "JAX", "KINDS", "MEMORY", "MERGED", "RECORDED", "SAMPLED", "STACKS", "TRACED",
+    "Asked", "Busy", "Option", "Profile", "Profiles", "Question", "Target",
+]  # fmt: skip
 
-STACKS, CPU, MEMORY, CENSUS, MERGED = "stacks", "cpu", "memory", "census", "merged"
-KINDS = (STACKS, CPU, MEMORY, CENSUS, MERGED)
+STACKS, CPU, MEMORY, GPU, JAX, CENSUS, MERGED = "stacks", "cpu", "memory", "gpu", "jax", "census", "merged"
+KINDS = (STACKS, CPU, MEMORY, GPU, JAX, CENSUS, MERGED)
+SAMPLED = frozenset({CPU, MEMORY, MERGED})
+"""Samples are told: a flame graph, which can be compared, and kept when it is stopped before its time."""
+TRACED = frozenset({GPU, JAX})
+"""A gzip Chrome trace is told, at the end or not at all."""
+RECORDED = SAMPLED | TRACED
+"""Answered by a ProfileProgress."""
 SHORT = frozenset({STACKS})
 """Take no place among the few that a host makes at a time."""
 DAY_S = 24 * 3600

@@ -11,7 +11,7 @@ from clusterstate.profile_answers import NO_PROGRAM, WhyNot
 from clusterstate.settings import BadSetting, Settings
 from clusterstate.store.connection import UNREACHABLE, connect, redis_url
 from workers.probes.profile_places import own_sessions
-from workers.sources import memory_recording, profile_facts, profile_obstacles
+from workers.sources import gpu_tracing, jax_tracing, memory_recording, profile_facts, profile_obstacles
 from workers.sources.log_search import ripgrep
 from workers.sources.profile_targets import Finder, Raylet, Refused, Target, raylets
 from workers.sources.py_spy import py_spy, version_of
@@ -77,6 +77,16 @@ def _memray(settings: Settings) -> Iterator[Finding]:
         yield Finding("memray", OPTIONAL, why_not.detail, why_not.fix)
 
 
+def _traces(settings: Settings) -> Iterator[Finding]:
+    """What traces of GPUs and of JAX take."""
+    gpu = gpu_tracing.missing_part(gpu_tracing.parts_for(None))
+    yield Finding("dynolog", OK, "answers: GPUs can be traced") if gpu is None else Finding("dynolog", OPTIONAL, gpu.detail, gpu.fix)
+    if jax_tracing.can_collect():
+        yield Finding("jax", OK, jax_tracing.jax_version())
+    else:
+        yield Finding("jax", OPTIONAL, "is not installed with xprof beside Raydeck: no traces of JAX", jax_tracing.FIX_OURS)
+
+
 def _tracing(settings: Settings) -> Iterator[Finding]:
     """Of each raylet here one worker; without any, what holds for a process of our own user."""
     node = profile_facts.node_facts(True)
@@ -125,5 +135,5 @@ def _state_folder(settings: Settings) -> Iterator[Finding]:
         yield Finding("State folder", OK, str(folder))
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_state_folder, _redis, _ripgrep, _py_spy, _tracing, _memray)
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_state_folder, _redis, _ripgrep, _py_spy, _tracing, _memray, _traces)
 """Each yields what it found. What is added here is printed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from typing import Any
 
@@ -225,3 +226,76 @@ def test_two_profiles_are_compared_the_earlier_first(otto: Person, running: Buil
     assert f"before={ids[0]}" in answer.headers["Location"]
     assert "100 samples" in otto.page(answer.headers["Location"]).text
     assert otto.get(f"/c/demo/profiles/compare?id={ids[1]}").status_code == 400
+
+
+CHROME_TRACE = gzip.compress(b'{"traceEvents": [{"ph": "X", "name": "<script>alert(1)</script>"}]}', mtime=0)
+TRACED = ProfileProgress(5.0, 5.0, packed_bytes=len(CHROME_TRACE), trace_bytes=2_500_000, profiler="dynolog")
+
+
+@pytest.mark.parametrize("kind", ["gpu", "jax"])
+def test_a_trace_is_a_file_with_its_size_and_no_flame_graph(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis, kind: str
+) -> None:
+    where = start(otto, kind=kind, duration="5")
+    waiting = otto.page(where).text
+    assert "Stop, and keep" not in waiting
+    assert "Cancel" in waiting
+    assert otto.get(f"{where}/download/trace").status_code == 404
+    answered(redis_client, "profile", TRACED, [CHROME_TRACE[:30], CHROME_TRACE[30:]])
+
+    page = otto.page(where).text
+    file = otto.get(f"{where}/download/trace")
+
+    assert f"{where}/download/trace" in page
+    assert "2.38 MiB unpacked" in page
+    assert "Perfetto" in page
+    assert 'class="boxes"' not in page
+    assert "samples" not in page
+    assert file.data == CHROME_TRACE
+    assert file.headers["Content-Type"] == "application/gzip"
+    assert file.headers["Content-Disposition"].startswith(f'attachment; filename="{kind}-')
+    assert file.headers["Content-Disposition"].endswith('.trace.json.gz"')
+    assert otto.get(f"{where}/download/svg").status_code == 404
+
+
+def test_traces_are_not_compared(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    where = start(otto, kind="gpu")
+    answered(redis_client, "profile", TRACED, [CHROME_TRACE])
+    assert 'name="id"' not in otto.page("/c/demo/profiles").text
+    name = where.rpartition("/")[2]
+    assert otto.get(f"/c/demo/profiles/compare?before={name}&after={name}").status_code == 400
+
+
+def test_what_is_no_gzip_file_is_not_handed_out(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    where = start(otto, kind="jax")
+    answered(redis_client, "profile", ProfileProgress(packed_bytes=6), [b"<html>"])
+    answer = otto.get(f"{where}/download/trace")
+    assert answer.status_code == 404
+    assert "<html>" not in answer.headers.get("Content-Disposition", "")
+
+
+def test_a_trace_is_cancelled_not_kept_in_part(otto: Person, running: BuiltCluster) -> None:
+    where = start(otto, kind="gpu")
+    assert otto.post(f"{where}/stop", {}).status_code == 400
+    assert otto.post(f"{where}/stop", {"cancel": "1"}).status_code == 303
+
+
+@pytest.mark.parametrize("duration", ["0", "61", "x"])
+def test_a_trace_lasts_a_minute_at_most(otto: Person, running: BuiltCluster, duration: str) -> None:
+    assert otto.post(NEW, {"worker": WORKER, "kind": "gpu", "duration": duration}).status_code == 400
+
+
+def test_what_is_in_the_way_of_a_trace_is_said_before_it_is_tried(
+    otto: Person, running: BuiltCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = WhyNot("UNSUPPORTED", "started without KINETO_USE_DAEMON=1", "start the worker with runtime_env=<x>")
+    jax = WhyNot("NO_PROGRAM", "", "pip install jax xprof")
+    abilities = msgspec.to_builtins(Abilities(gpu=gpu, jax=jax))
+    monkeypatch.setattr(NodeQuestions, "ask", lambda *_: abilities)
+
+    assert "This will probably fail" not in otto.page(f"{NEW}?worker={WORKER}&kind=cpu").text
+    assert "start the worker with runtime_env=&lt;x&gt;" in otto.page(f"{NEW}?worker={WORKER}&kind=gpu").text
+    page = otto.page(f"{NEW}?worker={WORKER}&kind=jax").text
+    assert "pip install jax xprof" in page
+    assert "kind=gpu" in page
+    assert "kind=gpu" not in otto.page(f"{NEW}?node={NODE}").text

@@ -51,6 +51,14 @@ def test_missing_programs_are_named_with_what_to_do(settings: Settings, monkeypa
     assert "pip install py-spy" in seen["py-spy"].fix
 
 
+def test_what_only_traces_need_is_optional(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.gpu_tracing, "program_called", lambda name: None)
+    monkeypatch.setattr(doctor.jax_tracing, "can_collect", lambda: False)
+    seen = found(settings)
+    assert (seen["dynolog"].state, seen["jax"].state) == (OPTIONAL, OPTIONAL)
+    assert "pip install jax xprof" in seen["jax"].fix
+
+
 def test_a_raylet_of_this_machine_is_looked_at(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stub_ray(tmp_path) as ray:
         ray.start(SLEEP)

@@ -17,7 +17,7 @@ from clusterstate.profile_answers import ENDED, NO_PROGRAM, NOT_LISTED, NOT_PYTH
 from clusterstate.stacks import BYTES, Frame, Thread
 from tests.workers.asking_here import Asking, asking_of, goes_on, leaves_nothing, wait_until
 from tests.workers.stub_ray import SLEEP, StubRay, stub_ray
-from workers.sources import memory_recording, memray_running, profile_notes
+from workers.sources import memory_recording, memray_running, private_folders, profile_notes
 from workers.sources.memory_recording import Parts
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 
@@ -54,7 +54,7 @@ def asking(ray: StubRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask
 
 
 def files_left(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob(memray_running.FOLDER_PREFIX + "*")]
+    return [path.name for path in folder.glob(private_folders.PREFIX + "*")]
 
 
 @with_memray
@@ -89,7 +89,7 @@ def test_a_killed_worker_leaves_no_file_and_a_process_that_no_longer_follows_its
         os.setpgrp()
         asking.record_memory(pid, 60)
         os._exit(0)
-    wait_until(lambda: any((folder / "allocations.bin").exists() for folder in tmp_path.glob("raydeck-memory-*")), 30.0)
+    wait_until(lambda: any((folder / "allocations.bin").exists() for folder in tmp_path.glob(private_folders.PREFIX + "*")), 30.0)
     os.killpg(horse, signal.SIGKILL)
     os.waitpid(horse, 0)
     profile_notes.tidy(asking.state_dir)

@@ -12,7 +12,7 @@ from werkzeug.exceptions import Forbidden
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import CheckProfiling
 from clusterstate.profile_answers import FAILED, Abilities, WhyNot, read
-from clusterstate.profiles import CENSUS, KINDS, STACKS, Busy, Profile
+from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
 from webapp.auth import caller, caller_if_any
@@ -23,7 +23,7 @@ from webapp.htmx import headers_of
 from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
-from webapp.profiling.results import Result, as_file, as_text, difference, result_of
+from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
 from webapp.profiling.standing import Listed, Missing, ProfileStanding, listed, standing_of
 from webapp.profiling.targets import NAMES, Chosen, chosen
 from webapp.rendering import streamed
@@ -40,6 +40,8 @@ LABELS = {
     "stacks": "Stack trace",
     "cpu": "CPU flame graph",
     "memory": "Memory",
+    "gpu": "GPU trace",
+    "jax": "JAX trace",
     "census": "Stacks of all",
     "merged": "CPU flame graph of all",
 }
@@ -47,6 +49,8 @@ EXPLAINED = {
     "stacks": "Where each thread stands now.",
     "cpu": "What it runs, sampled for a while by py-spy.",
     "memory": "What it allocates, followed by memray for a while.",
+    "gpu": "What PyTorch runs on the GPU and the CPU, operator by operator: the process traces itself, asked through dynolog.",
+    "jax": "What JAX runs on its devices and the host: collected from the profiler server that the program started.",
     "census": "Where all of them stand, equal stacks together, the odd ones first.",
     "merged": "What they run, sampled for a while and added up.",
 }
@@ -70,7 +74,8 @@ class NewPage:
         """What is in the way of the chosen kind."""
         if self.abilities is None:
             return None
-        return self.abilities.memory if self.kind == "memory" else self.abilities.stacks
+        by_kind = {"memory": self.abilities.memory, "gpu": self.abilities.gpu, "jax": self.abilities.jax}
+        return by_kind.get(self.kind, self.abilities.stacks)
 
 
 @dataclass(frozen=True)
@@ -174,16 +179,26 @@ def compare_profiles(scope: Scope) -> Response:
 
 
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it
-    """The samples of a profile as a file."""
-    standing = standing_of(parts().profiles, _find(scope, profile_id))
+    """What a profile found, as a file."""
+    try:
+        return _download(profile_id, standing_of(parts().profiles, _find(scope, profile_id)), format)
+    except Unreadable as why:
+        raise NotFound(f"What was told of it cannot be read: {why}") from None
+
+
+def _download(profile_id: str, standing: ProfileStanding, format: str) -> Response:  # noqa: A002 - as the URL calls it
     if standing.profile.kind in {STACKS, CENSUS}:
         if format != "txt":
             raise NotFound("Stacks are a file as txt.")
         return _file(as_text(standing), profile_id, standing, "txt", "text/plain; charset=utf-8")
+    if standing.profile.kind in TRACED:
+        if format != "trace" or not standing.has_trace:
+            raise NotFound("A trace is a file as trace, once it is there.")
+        return _file(iter((trace_of(standing),)), profile_id, standing, TRACE_EXTENSION, TRACE_TYPE)
     wanted = FORMATS.get(format)
     if wanted is None:
         raise NotFound(f"A profile is a file as {', '.join(FORMATS)}.")
-    if not any(host.has_samples for host in standing.hosts):
+    if not standing.has_samples:
         raise NotFound("This profile has no samples (yet).")
     return _file(as_file(standing, wanted, parse(request.args)), profile_id, standing, wanted.extension, wanted.content_type)
 
@@ -203,6 +218,8 @@ def stop_profile(scope: Scope, profile_id: str) -> Response:
     if request.form.get("cancel") == "1":
         parts().profiles.cancel(profile)
         _note("profile.cancel", _told(profile))
+    elif profile.kind in TRACED:
+        raise BadQuery("A trace is there at its end or not at all: it can be cancelled, with cancel=1.")
     else:
         parts().profiles.stop(profile)
         _note("profile.stop", _told(profile))

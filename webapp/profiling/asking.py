@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate import model
-from clusterstate.probes import DumpManyStacks, DumpStacks, RecordCpu, RecordManyCpu, RecordMemory
-from clusterstate.profiles import CENSUS, CPU, KINDS, MEMORY, MERGED, STACKS, Asked, Option, Profile, Question, Target
+from clusterstate.probes import DumpManyStacks, DumpStacks, RecordCpu, RecordGpu, RecordJax, RecordManyCpu, RecordMemory
+from clusterstate.profiles import CENSUS, CPU, GPU, JAX, KINDS, MEMORY, MERGED, STACKS, Asked, Option, Profile, Question, Target
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from webapp.log_hosts import is_gone, own_host
@@ -18,6 +18,7 @@ from webapp.scope import Scope
 
 MOST_SECONDS = 300
 MOST_HZ = 500
+MOST_TRACE_SECONDS = 60
 MOST_MERGED = 128
 """Processes that are sampled for one flame graph."""
 
@@ -59,6 +60,8 @@ OPTIONS: dict[str, dict[str, Number | Switch]] = {
         "leaks": Switch("Leaks", "What was not freed by the end, instead of what was held at the highest point"),
         "python_allocators": Switch("Python allocators", "Small objects one by one; slow"),
     },
+    GPU: {"duration": Number("Duration", 1, MOST_TRACE_SECONDS, 5, "s")},
+    JAX: {"duration": Number("Duration", 1, MOST_TRACE_SECONDS, 5, "s")},
     CENSUS: {
         "passes": Number("Passes", 1, 5, 3, "times"),
         "native": Switch("Native frames", "C, C++ and Cython too"),
@@ -73,7 +76,7 @@ OPTIONS: dict[str, dict[str, Number | Switch]] = {
 
 def kinds_for(found: Chosen) -> tuple[str, ...]:
     """Which profiles can be made of it."""
-    return (CENSUS, MERGED) if found.are_many else (STACKS, CPU, MEMORY)
+    return (CENSUS, MERGED) if found.are_many else (STACKS, CPU, MEMORY, GPU, JAX)
 
 
 def read_options(kind: str, typed: Mapping[str, str]) -> dict[str, Option]:
@@ -162,6 +165,10 @@ def _probe(profile: Profile, places: tuple[int, ...], while_task: str) -> object
         return RecordCpu(node_id, pid, started_ms, duration, rate, while_task=while_task, **flags)
     if profile.kind == MEMORY:
         return RecordMemory(node_id, pid, started_ms, duration, while_task=while_task, **flags)
+    if profile.kind == GPU:
+        return RecordGpu(node_id, pid, started_ms, duration)
+    if profile.kind == JAX:
+        return RecordJax(node_id, pid, started_ms, duration)
     if profile.kind == CENSUS:
         return DumpManyStacks(node_id, pids, starts, nodes, node_ids, passes=passes, native=flags["native"])
     return RecordManyCpu(node_id, pids, starts, nodes, node_ids, duration, rate, idle=flags["idle"])

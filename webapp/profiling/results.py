@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.profile_answers import ProcessStacks
-from clusterstate.profiles import CENSUS, MERGED, STACKS, Profile
+from clusterstate.profiles import CENSUS, MERGED, STACKS, TRACED, Profile
 from clusterstate.query import BadQuery
-from clusterstate.stacks import Samples
+from clusterstate.stacks import Samples, Unreadable
 from webapp import background
 from webapp.flame import stacks_shown
 from webapp.flame.asking import AskedFlame, parse
@@ -25,6 +25,9 @@ from webapp.profiling.standing import ProfileStanding
 from webapp.scope import href
 
 TEXT = (("Text", "txt"),)
+TRACE = (("Chrome trace", "trace"),)
+TRACE_EXTENSION, TRACE_TYPE = "trace.json.gz", "application/gzip"
+GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
         return _stacks(standing, args)
     if standing.profile.kind == CENSUS:
         return _census(standing, args)
+    if standing.profile.kind in TRACED:
+        return _trace(standing)
     asked = parse(args)
     is_ready = standing.is_over or standing.profile.kind == MERGED  # of many hosts what is there is shown while others are asked
-    if not is_ready or not any(host.has_samples for host in standing.hosts):
+    if not is_ready or not standing.has_samples:
         return None
     samples = samples_of(standing)
     to = _links(standing.profile)
@@ -70,6 +75,20 @@ def _census(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None
         return None
     to = _links(standing.profile)
     return Result("profiles/_census.html", background.run(lambda: census_page(found, asked, to)), TEXT)
+
+
+def _trace(standing: ProfileStanding) -> Result | None:
+    told = [host.progress for host in standing.hosts if host.has_told and host.progress is not None]
+    return Result("profiles/_trace.html", told[0], TRACE) if told else None
+
+
+def trace_of(standing: ProfileStanding) -> bytes:
+    """The gzip Chrome trace that was told. Raises Unreadable."""
+    [asked] = [host.asked for host in standing.hosts if host.has_told][:1]
+    found = parts().profiles.packed(asked)
+    if not found.startswith(GZIP):
+        raise Unreadable("It is no gzip file.")
+    return found
 
 
 def members_of(standing: ProfileStanding) -> list[Member]:
@@ -107,7 +126,7 @@ def _links(profile: Profile) -> To:
 def difference(before: ProfileStanding, after: ProfileStanding, asked: AskedFlame) -> DifferencePage:
     """The second as against the first. Raises BadQuery where they cannot be compared, Unreadable."""
     for one in (before, after):
-        if not any(host.has_samples for host in one.hosts):
+        if not one.has_samples:
             raise BadQuery(f"The profile of {one.profile.about[:80]} has no samples: flame graphs and memory profiles can be compared.")
     first, second = samples_of(before), samples_of(after)
     ids = {"before": before.profile.profile_id, "after": after.profile.profile_id}

@@ -26,7 +26,7 @@ class HeldSamples:
         if name in self._held:
             self._held.move_to_end(name)
             return self._held[name]
-        packed = [profiles.packed(host.asked) for host in standing.hosts if host.has_samples]
+        packed = [profiles.packed(host.asked) for host in standing.hosts if host.has_told]
         found = background.run(lambda: _sum(packed, BYTES if standing.profile.kind == MEMORY else SAMPLES))
         if standing.is_over:
             self._hold(name, found)

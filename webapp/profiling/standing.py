@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksPart, WhyNot, read
-from clusterstate.profiles import CPU, STACKS, Asked, Profile, Profiles, Standing, Target
+from clusterstate.profiles import CPU, RECORDED, SAMPLED, STACKS, TRACED, Asked, Profile, Profiles, Standing, Target
 from clusterstate.stacks import Unreadable
 
 WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
@@ -50,7 +50,8 @@ class HostStanding:
         return self.state not in {WAITING, RUNNING}
 
     @property
-    def has_samples(self) -> bool:
+    def has_told(self) -> bool:
+        """Samples, or a trace."""
         return self.progress is not None and self.progress.packed_bytes > 0
 
 
@@ -81,7 +82,21 @@ class ProfileStanding:
     def samples(self) -> int | None:
         """Of all hosts; None where nothing is sampled, or not yet."""
         known = [host.progress.samples for host in self.hosts if host.progress is not None]
-        return sum(known) if known and self.profile.kind in {"cpu", "memory", "merged"} else None
+        return sum(known) if known and self.profile.kind in SAMPLED else None
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether there is a flame graph."""
+        return self.profile.kind in SAMPLED and any(host.has_told for host in self.hosts)
+
+    @property
+    def has_trace(self) -> bool:
+        return self.profile.kind in TRACED and any(host.has_told for host in self.hosts)
+
+    @property
+    def keeps_when_stopped(self) -> bool:
+        """Whether it can be ended before its time with what it has until then."""
+        return self.profile.kind in SAMPLED
 
     @property
     def mostly_waited(self) -> bool:
@@ -111,7 +126,7 @@ class ProfileStanding:
     @property
     def ends(self) -> tuple[str, ...]:
         """What is to be known of how it ended, in sentences."""
-        return tuple(dict.fromkeys(_ends(self.hosts)))
+        return tuple(dict.fromkeys(_ends(self.profile, self.hosts)))
 
     @property
     def missing(self) -> tuple[Missing, ...]:
@@ -149,7 +164,7 @@ def _host(one: Standing, profile: Profile) -> HostStanding:
     answer = one.answer
     if answer is None:
         return HostStanding(one.asked, FAILED, None, None, FORGOTTEN, None)
-    is_recorded = profile.kind in {"cpu", "memory", "merged"}
+    is_recorded = profile.kind in RECORDED
     stacks: tuple[ProcessStacks, ...] = ()
     try:
         progress = one.progress if is_recorded else None
@@ -170,13 +185,14 @@ def _done(words: str | None) -> float | None:
     return round(min(100.0, 100 * float(found[1]) / float(found[2])), 1)
 
 
-def _ends(hosts: tuple[HostStanding, ...]) -> Iterator[str]:
+def _ends(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[str]:
     for host in hosts:
         progress = host.progress
         if host.state == CANCELED:
             yield "It was cancelled: nothing of it was kept."
         if progress is not None and progress.ended in ENDS:
-            yield f"{ENDS[progress.ended]} {progress.detail}".strip()
+            words = ENDS[progress.ended] if profile.kind in SAMPLED else "The process ended meanwhile."
+            yield f"{words} {progress.detail}".strip()
         if progress is not None and progress.errors:
             yield f"{progress.errors} samples could not be read, because the stack changed while it was looked at."
 

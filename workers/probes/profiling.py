@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from clusterstate import stacks
-from clusterstate.profile_answers import NO_PROGRAM, Abilities, ProcessProgress, ProfileProgress, WhyNot
+from clusterstate.profile_answers import Abilities, ProcessProgress, ProfileProgress
 from workers.probes.profile_places import Place
 from workers.probes.running import CannotAnswer, running
-from workers.sources import cpu_recording, memory_recording, profile_facts, profile_notes, profile_obstacles
+from workers.sources import cpu_recording, gpu_tracing, jax_tracing, memory_recording, profile_facts, profile_notes, profile_obstacles
 from workers.sources.cpu_recording import Recorded, Recording, Wanted
+from workers.sources.gpu_tracing import GpuTracing
+from workers.sources.jax_tracing import JaxTracing
 from workers.sources.memory_recording import MemoryRecording
 from workers.sources.memray_running import Options, memray_version
 from workers.sources.profile_notes import Note
@@ -23,6 +25,7 @@ from workers.sources.py_spy import version_of
 PART_BYTES = 256 * 1024
 MOST_SECONDS = 300
 MOST_HZ = 500
+MOST_TRACE_SECONDS = 60
 MOST_TASK_NAME = 1_000
 
 
@@ -37,7 +40,7 @@ def check_profiling(node_id: str, pid: int | None, started_ms: int | None) -> di
             return _plain(abilities(place.node, target))
     except Refused as refused:
         why = refused.why_not
-        return _plain(Abilities(why, why, why, why))
+        return _plain(Abilities(why, why, why, why, why))
 
 
 def abilities(node: NodeFacts, target: Target | None) -> Abilities:
@@ -45,8 +48,9 @@ def abilities(node: NodeFacts, target: Target | None) -> Abilities:
     facts = profile_facts.target_facts(target) if target is not None else None
     why_not = profile_obstacles.before(node, facts)
     memory = memory_recording.obstacle(memory_recording.parts_for(target), node, facts)
-    gpu = WhyNot(NO_PROGRAM, "Traces of GPUs are not taken yet.")
-    return Abilities(stacks=why_not, memory=memory, gpu=gpu, native=why_not)
+    gpu = gpu_tracing.obstacle(gpu_tracing.parts_for(target), target, node, facts)
+    jax = jax_tracing.obstacle(jax_tracing.parts_for(target), target, node, facts)
+    return Abilities(stacks=why_not, memory=memory, gpu=gpu, native=why_not, jax=jax)
 
 
 def record_cpu(
@@ -97,6 +101,33 @@ def record_memory(
     return told(_recorded(place, node_id, pid, started_ms, record), duration_s, memray_version())
 
 
+def record_gpu(node_id: str, pid: int, started_ms: int, duration_s: int) -> dict[str, Any]:
+    """Tells a gzip Chrome trace in parts at the end; answers a ProfileProgress."""
+    _check_trace(duration_s)
+    place = Place()
+
+    def record(target: Target, note: Note) -> Recorded:
+        return GpuTracing(target, duration_s, place.node, running().report).run(note)
+
+    return told(_recorded(place, node_id, pid, started_ms, record), duration_s, "dynolog")
+
+
+def record_jax(node_id: str, pid: int, started_ms: int, duration_s: int) -> dict[str, Any]:
+    """Tells a gzip Chrome trace in parts at the end; answers a ProfileProgress."""
+    _check_trace(duration_s)
+    place = Place()
+
+    def record(target: Target, note: Note) -> Recorded:
+        return JaxTracing(target, duration_s, place.node, running().report).run(note)
+
+    return told(_recorded(place, node_id, pid, started_ms, record), duration_s, jax_tracing.jax_version())
+
+
+def _check_trace(duration_s: int) -> None:
+    if not 1 <= duration_s <= MOST_TRACE_SECONDS:
+        raise CannotAnswer(f"A trace lasts 1 to {MOST_TRACE_SECONDS} s.")
+
+
 def _recorded(place: Place, node_id: str, pid: int, started_ms: int, record: Callable[[Target, Note], Recorded]) -> Recorded:
     """One profile of a process at a time."""
     try:
@@ -109,8 +140,8 @@ def _recorded(place: Place, node_id: str, pid: int, started_ms: int, record: Cal
 
 
 def told(found: Recorded, duration_s: int, profiler: str, processes: tuple[ProcessProgress, ...] = ()) -> dict[str, Any]:
-    """Tells the samples in parts; the answer is how it went."""
-    packed = stacks.pack(found.samples) if found.samples.stacks else b""
+    """Tells the samples, or the trace, in parts; the answer is how it went."""
+    packed = stacks.pack(found.samples) if found.samples.stacks else found.trace
     for start in range(0, len(packed), PART_BYTES):
         running().tell(packed[start : start + PART_BYTES])
     return _plain(
@@ -124,6 +155,7 @@ def told(found: Recorded, duration_s: int, profiler: str, processes: tuple[Proce
             why_not=found.why_not,
             profiler=profiler,
             packed_bytes=len(packed),
+            trace_bytes=found.trace_bytes,
             processes=processes,
         )
     )

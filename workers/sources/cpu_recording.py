@@ -49,6 +49,8 @@ class Recorded:
     ended: str = ""
     detail: str = ""
     why_not: WhyNot | None = None
+    trace: bytes = b""  # of a profile that is one: gzip, in place of samples
+    trace_bytes: int = 0  # before it was packed
 
 
 @dataclass

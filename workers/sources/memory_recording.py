@@ -11,7 +11,7 @@ import msgspec
 
 from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, NOT_PYTHON, OTHER_USER, UNSUPPORTED, WhyNot
 from clusterstate.stacks import BYTES, MOST_DEPTH, Frame, Merging, Samples, Thread
-from workers.sources import memray_running, profile_facts, profile_obstacles
+from workers.sources import memray_running, private_folders, profile_facts, profile_obstacles
 from workers.sources.cpu_recording import LOOK_EVERY_S, PROCESS_ENDED, SAID_EVERY_S, STOP_EVERY_S, STOPPED, TASK_ENDED, Recorded, runs_task
 from workers.sources.memray_running import Options
 from workers.sources.profile_notes import Note
@@ -82,8 +82,8 @@ class MemoryRecording:
         why_not = obstacle(parts_for(self.target), self.node, facts)
         if why_not is not None:
             return Recorded(why_not=why_not)
-        with memray_running.private_folder(self.target) as folder:
-            return self._record(note, folder / "allocations.bin", facts)
+        with private_folders.private_folder(self.target) as folder:
+            return self._record(note, folder.path / "allocations.bin", facts)
 
     def _record(self, note: Note, file: Path, facts: TargetFacts) -> Recorded:
         self.report("starting")

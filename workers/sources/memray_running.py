@@ -12,8 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any
 from workers.sources.profile_targets import PROC, Target
 from workers.sources.py_spy import Ran
 
-FOLDER_PREFIX = "raydeck-memory-"
 DEBUGGERS = ("gdb", "lldb")
 DEBUGGER_WITHIN_S = 30.0
 READ_WITHIN_S = 60.0
@@ -75,24 +73,6 @@ def shares_temporary_files(pid: int, proc: Path = PROC) -> bool:
         return False
 
 
-@contextmanager
-def private_folder(target: Target) -> Iterator[Path]:
-    """A folder for the file that the process writes: its user's alone; removed whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    try:
-        if target.user != os.geteuid():
-            os.chown(folder, target.user, -1)
-        yield folder
-    finally:
-        remove(folder)
-
-
-def remove(folder: Path) -> None:
-    """A folder of `private_folder`."""
-    if folder.name.startswith(FOLDER_PREFIX):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def attaching(target: Target, file: Path, lasts_s: int, options: Options) -> subprocess.Popen[bytes]:
     """Has the process follow its allocations; it ends that by itself after `lasts_s`, whatever becomes of us."""
     words = ["attach", "--aggregate", "--duration", f"{lasts_s:d}", "-o", str(file)]
@@ -137,7 +117,7 @@ def read(file: Path, user: int, options: Options) -> Ran:
                 timeout=READ_WITHIN_S,
                 check=False,
                 preexec_fn=limit,
-                **_as_user(user),
+                **as_user(user),
             )
         except subprocess.TimeoutExpired:
             return Ran(-1, b"", f"It was not read within {READ_WITHIN_S:.0f} s.")
@@ -154,7 +134,7 @@ def _start(words: Sequence[str], user: int, home: Path) -> subprocess.Popen[byte
         env=_environment(home),
         cwd="/",
         start_new_session=True,  # whoever ends us and ours lets a debugger come to its end
-        **_as_user(user),
+        **as_user(user),
     )
 
 
@@ -162,7 +142,7 @@ def _environment(home: Path) -> dict[str, str]:
     return {"PATH": PROGRAMS_PATH, "LANG": "C.UTF-8", "HOME": str(home)}
 
 
-def _as_user(user: int) -> dict[str, Any]:
+def as_user(user: int) -> dict[str, Any]:
     """Root becomes the user of the process; anybody else is that user."""
     if os.geteuid() != 0 or user == 0:
         return {}

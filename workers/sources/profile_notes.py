@@ -19,7 +19,7 @@ import msgspec
 
 from clusterstate import paths
 from workers.processes import end_all, read_stat
-from workers.sources import memray_running
+from workers.sources import memray_running, private_folders
 from workers.sources.profile_targets import Target
 from workers.sources.py_spy import is_stopped, send_on
 
@@ -122,7 +122,7 @@ def _put_right(blob: bytes) -> None:
     if left.follows_user is not None and (target := read_stat(left.pid)) is not None and target.start_ticks == left.start_ticks:
         memray_running.detach(left.pid, left.follows_user)
     if left.folder:
-        memray_running.remove(Path(left.folder))
+        private_folders.remove(Path(left.folder))
 
 
 def _locked(path: Path) -> int:
