@@ -15,6 +15,7 @@ from tests.workers.stub_ray import SLEEP, stub_ray
 from webapp.cli import raydeck
 from workers import doctor
 from workers.doctor import OK, OPTIONAL, PROBLEM, Finding, examine
+from workers.sources import gpu_tracing, jax_tracing
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_missing_programs_are_named_with_what_to_do(settings: Settings, monkeypa
 
 
 def test_what_only_traces_need_is_optional(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.gpu_tracing, "program_called", lambda name: None)
-    monkeypatch.setattr(doctor.jax_tracing, "can_collect", lambda: False)
+    monkeypatch.setattr(gpu_tracing, "program_called", lambda name: None)
+    monkeypatch.setattr(jax_tracing, "can_collect", lambda: False)
     seen = found(settings)
     assert (seen["dynolog"].state, seen["jax"].state) == (OPTIONAL, OPTIONAL)
     assert "pip install jax xprof" in seen["jax"].fix

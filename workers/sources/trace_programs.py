@@ -15,7 +15,7 @@ from types import TracebackType
 
 from clusterstate.profile_answers import ENDED, OTHER_USER, UNSUPPORTED, WhyNot
 from workers.processes import die_with_parent
-from workers.sources.memray_running import PROGRAMS_PATH, as_user, is_in_our_files
+from workers.sources.memray_running import PROGRAMS_PATH, as_user, shares_temporary_files
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 from workers.sources.profile_targets import PROC, Target
 
@@ -119,8 +119,9 @@ def common_obstacle(target: Target | None, node: NodeFacts, facts: TargetFacts |
     if node.user not in {0, target.user}:
         detail = f"The process is of user {facts.user_name} ({facts.user}), Raydeck runs as {node.user_name} ({node.user})."
         return WhyNot(OTHER_USER, detail, f"Run `raydeck node` as user {facts.user_name}, or as root.")
-    if not is_in_our_files(target.pid):
-        return WhyNot(UNSUPPORTED, "The process runs in a container of its own.", "Run `raydeck node` in that container.")
+    if not shares_temporary_files(target.pid):
+        detail = "The process has no folder for temporary files in common with Raydeck: it runs in a container of its own, or Raydeck does."
+        return WhyNot(UNSUPPORTED, detail, "Run `raydeck node` in the same container.")
     return None
 
 
