@@ -183,13 +183,13 @@ class LogKeeper:
         try:
             for shipped in sent:
                 try:
-                    misses = self._keep_one(writer, path, shipped, now)
+                    self._keep_one(writer, path, shipped, now)
                 except BadPiece as why:
                     log.warning("A piece of a log file is left out: %s", why)
                     continue
                 self._space.grew(len(shipped.body))
-                if shipped.length:
-                    known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
+                misses = now is not None and (path.stem, shipped.session, shipped.file) in self._aside
+                known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
             known = {file: _known(writer, file, one) for file, one in known.items()}
         except sqlite3.Error:
             writer.close()
@@ -198,8 +198,8 @@ class LogKeeper:
         writer.commit()
         return known
 
-    def _keep_one(self, writer: KeptLogsWriter, path: Path, shipped: Shipped, now: float | None) -> bool:
-        """Whether it was put aside, because what is before it is missing. Raises BadPiece."""
+    def _keep_one(self, writer: KeptLogsWriter, path: Path, shipped: Shipped, now: float | None) -> None:
+        """Or puts it aside, if what is before it is missing. Raises BadPiece."""
         writer.of_nodes(self._own(path, shipped.node_ids))
         writer.leaves_out(shipped.left_out)
         key = (path.stem, shipped.session, shipped.file)
@@ -208,16 +208,15 @@ class LogKeeper:
             self._aside.pop(key, None)
         if not shipped.length:
             writer.rename(shipped.file, shipped.name)
-            return False
+            return
         kept = writer.file(shipped.file)
         if now is not None and kept is not None and shipped.start > kept.end:
             if self._has_place_aside(path.stem):
                 self._aside.setdefault(key, Aside(now + ASIDE_S)).pieces[shipped.start] = shipped
-                return True
+                return
             for before in self._aside.pop(key, Aside(now)).in_order:
                 writer.add(_piece(before))
         writer.add(_piece(shipped))
-        return False
 
     def _has_place_aside(self, host: str) -> bool:
         waiting = [(key[0], len(aside.pieces)) for key, aside in self._aside.items()]

@@ -197,6 +197,19 @@ def test_what_was_lost_on_its_way_is_sent_again(host: Host) -> None:
     assert host.waiting() == [], "what is kept is not sent again"
 
 
+def test_a_rotation_that_was_lost_on_its_way_is_told_again(host: Host) -> None:
+    host.write("raylet.out", b"old\n")
+    host.ship()
+    (host.folder / "raylet.out").rename(host.folder / "raylet.out.1")
+    host.write("raylet.out", b"new\n")
+    host.look()
+    host.lose()
+    host.ship()
+    assert {name: host.content(name) for name in host.kept()} == {"raylet.out": b"new\n", "raylet.out.1": b"old\n"}
+    host.look()
+    assert host.waiting() == []
+
+
 def test_what_nobody_keeps_is_sent_again_each_time_after_twice_as_long(host: Host) -> None:
     host.write("raylet.out", b"one\n")
     host.look()
