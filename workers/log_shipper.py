@@ -283,6 +283,7 @@ class LogShipper:
             length=len(content),
             modified_ms=entry.modified_ms,
             body=zlib.compress(content, COMPRESSION) if content else b"",
+            kept=sent.kept,
             left_out=folder.left_out,
             begins=sent.begins and bool(content),
         )
