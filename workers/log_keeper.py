@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import redis
 
 from clusterstate.hosts import this_host
@@ -70,6 +71,10 @@ class Aside:
     until: float  # monotonic
     pieces: dict[int, Shipped] = field(default_factory=dict)  # by start
 
+    def rename(self, name: bytes) -> None:
+        """They are of a file that has this name by now: another one may have theirs."""
+        self.pieces.update((start, msgspec.structs.replace(piece, name=name)) for start, piece in self.pieces.items())
+
     @property
     def in_order(self) -> list[Shipped]:
         return [self.pieces[start] for start in sorted(self.pieces)]
@@ -103,9 +108,9 @@ class LogKeeper:
         if self._space.disk.is_full:
             time.sleep(LOOKS_EVERY_S)  # nodes wait with what they have, as for a keeper that does not run
             return
-        self._write_overdue(now)
         self._held = self._held or log_shipping.take(self._redis, self._cluster, AT_ONCE)
         self._write(self._held, now)
+        self._write_overdue(now)
         if not self._held:
             time.sleep(LOOKS_EVERY_S)
         self._held = []
@@ -192,8 +197,7 @@ class LogKeeper:
                     log.warning("A piece of a log file is left out: %s", why)
                     continue
                 self._space.grew(len(shipped.body))
-                if shipped.length:
-                    known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
+                known[shipped.file] = Known(shipped.start + shipped.length, shipped.name, b"", misses)
             known = {file: _known(writer, file, one) for file, one in known.items()}
         except sqlite3.Error:
             writer.close()
@@ -203,7 +207,7 @@ class LogKeeper:
         return known
 
     def _keep_one(self, writer: KeptLogsWriter, path: Path, shipped: Shipped, now: float | None) -> bool:
-        """Whether it was put aside, because what is before it is missing. Raises BadPiece."""
+        """Whether what is before it is missing; then it is put aside. Raises BadPiece."""
         own = self._own(path, shipped.node_ids)
         writer.of_nodes(own)
         writer.leaves_out(shipped.left_out)
@@ -211,12 +215,13 @@ class LogKeeper:
         if shipped.begins:
             writer.forget(shipped.file)
             self._aside.pop(key, None)
+        if key in self._aside:
+            self._aside[key].rename(shipped.name)
         if not shipped.length:
             writer.rename(shipped.file, shipped.name)
             self._errors.look(path, own, shipped)
-            return False
-        kept = writer.file(shipped.file)
-        if now is not None and kept is not None and shipped.start > kept.end:
+            return _misses_something(writer, shipped)
+        if now is not None and _misses_something(writer, shipped):
             if self._has_place_aside(path.stem):
                 self._aside.setdefault(key, Aside(now + ASIDE_S)).pieces[shipped.start] = shipped
                 return True
@@ -265,6 +270,12 @@ class LogKeeper:
         return writer
 
 
+def _misses_something(writer: KeptLogsWriter, shipped: Shipped) -> bool:
+    """Of a file of which nothing is kept any more nothing is missing: it was given up."""
+    kept = writer.file(shipped.file)
+    return not shipped.begins and shipped.start > (shipped.kept if kept is None else kept.end)
+
+
 def _piece(shipped: Shipped) -> Piece:
     return Piece(shipped.file, shipped.name, shipped.start, shipped.length, shipped.modified_ms, shipped.body)
 
@@ -273,7 +284,7 @@ def _known(writer: KeptLogsWriter, file: str, told: Known) -> Known:
     """What is said of a file to its node; of one that was given up for another that it came."""
     kept = writer.file(file)
     if kept is None:
-        return told
+        return Known(0, b"", b"", misses=True) if told.misses else told
     tail = b""
     with suppress(BadPiece):
         tail = writer.tail(file, TAIL_BYTES)

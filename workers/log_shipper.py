@@ -60,6 +60,7 @@ class Sent:
     begins: bool = True  # what is sent next does not follow what was sent before
     kept: int = 0
     kept_tail: bytes = b""
+    kept_name: bytes = b""
     sent_at: float = 0.0
     tries: int = 0  # to send again what was lost
     seen: tuple[int, int] = (-1, -1)  # size and time when it was looked into, if there is nothing to send until they change
@@ -69,18 +70,20 @@ class Sent:
         self.end, self.tail, self.begins, self.kept, self.kept_tail = 0, b"", True, 0, b""
 
     def go_back(self, now: float) -> None:
-        """To where it is kept."""
-        self.end, self.tail, self.begins = self.kept, self.kept_tail, not self.kept
+        """To where it is kept, and as what."""
+        self.end, self.tail, self.begins, self.name = self.kept, self.kept_tail, not self.kept, self.kept_name or self.name
         self.tries, self.sent_at, self.seen = min(self.tries + 1, MOST_DOUBLINGS), now, (-1, -1)
 
     def learn(self, known: Known) -> None:
         """The head keeps so much of it. What it said of more than was sent is of what stood in it before."""
-        if self.kept < known.end <= self.end:
-            self.kept, self.kept_tail, self.tries = known.end, known.tail, 0
+        if self.kept <= known.end <= self.end:
+            if self.kept < known.end:
+                self.tries = 0
+            self.kept, self.kept_tail, self.kept_name = known.end, known.tail, known.name
 
     @property
     def is_kept(self) -> bool:
-        return self.kept >= self.end
+        return not self.end or (self.kept >= self.end and self.kept_name == self.name)
 
 
 @dataclass
@@ -174,9 +177,10 @@ class LogShipper:
             if not unsure:
                 continue
             for file, known in log_shipping.known(self.redis, self.cluster, self.host, folder.session, list(unsure)).items():
-                unsure[file].learn(known)
-                if known.misses and now - unsure[file].sent_at >= EVERY_S * 2 ** unsure[file].tries:
-                    unsure[file].go_back(now)
+                sent = unsure[file]
+                sent.learn(known)
+                if known.misses and not sent.is_kept and now - sent.sent_at >= EVERY_S * 2**sent.tries:
+                    sent.go_back(now)
             lost = [sent for sent in unsure.values() if not sent.is_kept and now - sent.sent_at >= AGAIN_AFTER_S * 2**sent.tries]
             if lost and log_shipping.is_taken(self.redis, self.cluster, self.host):
                 for sent in lost:
@@ -198,7 +202,7 @@ class LogShipper:
         self._listing_s += time.monotonic() - began
         for entry in _renamed_first(entries):
             if _is_unseen(folder, entry):
-                self._look_into(descriptor, folder, entry)
+                self._look_into(descriptor, folder, entry, now)
         behind = [entry for entry in entries if _is_unseen(folder, entry) and entry.inode in folder.files]
         behind.sort(key=lambda entry: entry.size - folder.files[entry.inode].end)  # small ones are not to wait for a noisy one
         for entry in behind:
@@ -227,7 +231,7 @@ class LogShipper:
             del folder.files[inode]
         return entries
 
-    def _look_into(self, descriptor: int, folder: SentFolder, entry: Entry) -> None:
+    def _look_into(self, descriptor: int, folder: SentFolder, entry: Entry, now: float) -> None:
         """Which file it is, and whether what was sent of it stands in it. A new name is told at once."""
         name = os.fsencode(entry.name)
         sent = folder.files.get(entry.inode)
@@ -245,10 +249,12 @@ class LogShipper:
             sent.name, sent.seen = name, (entry.size, entry.modified_ms)
             return
         if sent.name != name:
-            if not self._has_room():
+            if sent.end and not self._has_room():
                 return  # the next look tells it
             sent.name = name
-            log_shipping.send(self.redis, self.key, self.cluster, self.host, self._told(folder, sent, entry, b""))
+            if sent.end:
+                log_shipping.send(self.redis, self.key, self.cluster, self.host, self._told(folder, sent, entry, b""))
+                sent.sent_at = now
         if entry.size == sent.end:
             sent.seen = (entry.size, entry.modified_ms)
 
@@ -273,10 +279,11 @@ class LogShipper:
             node_ids=folder.node_ids,
             file=sent.file,
             name=sent.name,
-            start=sent.end if content else 0,
+            start=sent.end,
             length=len(content),
             modified_ms=entry.modified_ms,
             body=zlib.compress(content, COMPRESSION) if content else b"",
+            kept=sent.kept,
             left_out=folder.left_out,
             begins=sent.begins and bool(content),
         )
@@ -286,7 +293,7 @@ def _sent_before(known: Known | None, file: str, name: bytes) -> Sent:
     """A file that is seen for the first time, of which an earlier role may have sent a part."""
     if known is None:
         return Sent(file, name)
-    return Sent(file, known.name, known.end, known.tail, begins=False, kept=known.end, kept_tail=known.tail)
+    return Sent(file, known.name, known.end, known.tail, begins=False, kept=known.end, kept_tail=known.tail, kept_name=known.name)
 
 
 def _is_unseen(folder: SentFolder, entry: Entry) -> bool:

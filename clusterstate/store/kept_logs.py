@@ -23,6 +23,10 @@ MOST_OF_A_FILE = 32 << 20
 MOST_FILES = 20_000
 """Of a host and session."""
 MOST_NAME_BYTES = 4096
+MOST_NAMELESS = 64
+"""Files whose name another one has now: the new names of both may be under way."""
+NAMELESS = b"\0"
+"""How their names begin, as no file's name does."""
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
 BUSY_S = 0.5
 """That `settle` waits for readers: nothing else of a writer does."""
@@ -162,7 +166,7 @@ class KeptLogsWriter:
         Raises BadPiece.
         """
         content = piece.content()
-        if not 0 < len(piece.name) <= MOST_NAME_BYTES or piece.start < 0 or not piece.inode:
+        if not _is_name(piece.name) or piece.start < 0 or not piece.inode:
             raise BadPiece("It names no file.")
         found = self.file(piece.inode)
         if found is not None and piece.start + piece.length <= found.end and piece.start >= found.first:
@@ -197,14 +201,14 @@ class KeptLogsWriter:
         return _unpacked(*chunk)[-length:] if chunk else b""
 
     def rename(self, inode: str, name: bytes) -> None:
-        """The file has another name now; what had that name is gone, as by rename(2)."""
+        """The file has another name now; what had that name has none until it is told, as by rename(2) it may never be."""
         found = self.file(inode)
-        if found is not None and 0 < len(name) <= MOST_NAME_BYTES:
+        if found is not None and _is_name(name):
             self._renamed(found, name)
 
     def files(self) -> list[KeptFile]:
-        """All that are kept."""
-        return list(_files(self._database))
+        """All that are kept and have a name."""
+        return _named(self._database)
 
     def _renamed(self, found: KeptFile, name: bytes) -> KeptFile:
         if found.name == name:
@@ -222,9 +226,16 @@ class KeptLogsWriter:
     def _put(self, file: KeptFile) -> None:
         other = self._database.execute("SELECT inode FROM files WHERE name = ? AND inode != ?", (file.name, file.inode)).fetchone()
         if other is not None:
-            self.forget(other[0])
+            self._database.execute("UPDATE files SET name = ? WHERE inode = ?", (NAMELESS + other[0].encode(), other[0]))
+            self._forget_nameless(MOST_NAMELESS)
         values = (file.inode, file.name, file.first, file.end, file.lines_before, file.modified_ms, file.stored, file.begins_line)
         self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _forget_nameless(self, but: int) -> None:
+        """Those that were written to longest ago, until so many are left."""
+        found = self._database.execute("SELECT inode FROM files WHERE name < x'01' ORDER BY modified_ms DESC LIMIT -1 OFFSET ?", (but,))
+        for (inode,) in found.fetchall():
+            self.forget(inode)
 
     def forget(self, inode: str) -> None:
         """Keeps nothing of a file any more."""
@@ -253,6 +264,8 @@ class KeptLogsWriter:
         self._give_up_beyond(self._most_bytes)
 
     def _give_up_beyond(self, bytes_stored: int) -> None:
+        if self.stored > bytes_stored:
+            self._forget_nameless(0)
         while self.stored > bytes_stored:
             largest = self._database.execute("SELECT inode FROM files ORDER BY stored DESC LIMIT 1").fetchone()
             found = self.file(largest[0]) if largest else None
@@ -292,8 +305,8 @@ class KeptLogsReader:
         self._database.close()
 
     def files(self) -> list[KeptFile]:
-        """All that are kept, in any order."""
-        return list(_files(self._database))
+        """All that are kept and have a name, in any order."""
+        return _named(self._database)
 
     def left_out(self) -> int:
         """How many more files there were, of which nothing is kept because there were too many."""
@@ -303,6 +316,14 @@ class KeptLogsReader:
         """The bytes of a file from `first` on."""
         for body, length in self._database.execute("SELECT body, length FROM chunks WHERE inode = ? ORDER BY start", (inode,)):
             yield _unpacked(body, length)
+
+
+def _is_name(name: bytes) -> bool:
+    return 0 < len(name) <= MOST_NAME_BYTES and not name.startswith(NAMELESS)
+
+
+def _named(database: sqlite3.Connection) -> list[KeptFile]:
+    return list(_files(database, "WHERE name >= x'01'"))
 
 
 def _files(database: sqlite3.Connection, where: str = "", values: tuple[object, ...] = ()) -> Iterator[KeptFile]:

@@ -46,6 +46,7 @@ class Shipped(msgspec.Struct, frozen=True, array_like=True):
     length: Annotated[int, Meta(ge=0, le=PIECE_BYTES)]
     modified_ms: Annotated[int, Meta(ge=-MOST_NUMBER, le=MOST_NUMBER)]
     body: bytes  # zlib
+    kept: Annotated[int, Meta(ge=0, le=MOST_NUMBER)] = 0  # so far its node knows that the head keeps it
     left_out: Annotated[int, Meta(ge=0, le=MOST_NUMBER)] = 0  # files of the folder that are not looked at: there are too many
     begins: bool = False  # what was sent of this file before does not come before this: it was cut, or is passed over
 

@@ -116,8 +116,20 @@ def test_a_rotated_file_stays_itself(kept: KeptLogsWriter, path: Path) -> None:
 def test_another_file_of_the_same_name_takes_its_place(kept: KeptLogsWriter, path: Path) -> None:
     kept.add(piece(b"old\n"))
     kept.add(piece(b"new\n", inode="1-2"))
-    assert content(path, "1-1") == b""
     assert content(path, "1-2") == b"new\n"
+    assert set(files(path)) == {b"raylet.out"}
+    kept.rename("1-1", b"raylet.out.1")
+    assert content(path, "1-1") == b"old\n", "that it was renamed was told late"
+    assert set(files(path)) == {b"raylet.out", b"raylet.out.1"}
+
+
+def test_what_lost_its_name_goes_first(kept: KeptLogsWriter, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_logs, "MOST_NAMELESS", 2)
+    for number in range(5):
+        kept.add(replace(piece(b"%d\n" % number, inode=f"1-{number}"), modified_ms=number))
+    assert [content(path, f"1-{number}") for number in range(5)] == [b"", b"", b"2\n", b"3\n", b"4\n"]
+    kept.shrink_to(kept.stored - 1)
+    assert [content(path, f"1-{number}") for number in range(5)] == [b"", b"", b"", b"", b"4\n"]
     assert kept.stored == files(path)[b"raylet.out"].stored
 
 
@@ -159,6 +171,7 @@ def test_of_one_file_no_more_is_kept_than_can_be_unpacked(kept: KeptLogsWriter, 
         Piece("1-1", b"x", 0, 3, 0, zlib.compress(b"four")),
         Piece("1-1", b"x", 0, 10, 0, zlib.compress(b"0" * 100_000_000)),
         Piece("1-1", b"", 0, 4, 0, zlib.compress(b"four")),
+        Piece("1-1", b"\0x", 0, 4, 0, zlib.compress(b"four")),
         Piece("1-1", b"x" * 5000, 0, 4, 0, zlib.compress(b"four")),
         Piece("", b"x", 0, 4, 0, zlib.compress(b"four")),
         Piece("1-1", b"x", -1, 4, 0, zlib.compress(b"four")),

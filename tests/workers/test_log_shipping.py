@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ class Host:
         self.settings = settings
         self.key = signing.derive(signing.master_key(settings.state_dir), queues.worker_name("demo", "h1"))
         self.keeper = LogKeeper(client, settings, "demo")
-        self.now = time.monotonic()
+        self.now = self.began = time.monotonic()
         self.start()
 
     def start(self) -> None:
@@ -57,7 +59,7 @@ class Host:
     def keep_waiting(self) -> None:
         """What came, without an end of the keeper: it waits for what is missing."""
         while self.redis.exists(keys.shippers("demo")):
-            self.keeper.step(self.now)
+            self.keeper.step(self.began)
 
     def ship(self) -> None:
         self.look()
@@ -195,6 +197,62 @@ def test_what_was_lost_on_its_way_is_sent_again(host: Host) -> None:
     assert host.content("raylet.out") == b"one\ntwo\nthree\n"
     host.look()
     assert host.waiting() == [], "what is kept is not sent again"
+
+
+def test_a_rotation_that_was_lost_on_its_way_is_told_again(host: Host) -> None:
+    host.write("raylet.out", b"old\n")
+    host.ship()
+    (host.folder / "raylet.out").rename(host.folder / "raylet.out.1")
+    host.write("raylet.out", b"new\n")
+    host.look()
+    host.lose()
+    host.ship()
+    assert {name: host.content(name) for name in host.kept()} == {"raylet.out": b"new\n", "raylet.out.1": b"old\n"}
+    host.look()
+    assert host.waiting() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_lost_in_the_end_all_that_is_there_is_kept(host: Host, seed: int) -> None:
+    """Files grow, rotate, are cut, deleted and made anew while Redis, the keeper and the log role lose what they know."""
+    chosen = random.Random(seed)
+    names = [f"worker-{number}.out" for number in range(4)]
+
+    def rotate() -> None:
+        name = chosen.choice(names)
+        for older in (2, 1):
+            with suppress(FileNotFoundError):
+                (host.folder / f"{name}.{older}").rename(host.folder / f"{name}.{older + 1}")
+        with suppress(FileNotFoundError):
+            (host.folder / name).rename(host.folder / f"{name}.1")
+
+    def restart_keeper() -> None:
+        host.keeper.close()
+        host.keeper = LogKeeper(host.redis, host.settings, "demo")
+
+    happenings: list[Callable[[], object]] = [
+        *[lambda: host.write(chosen.choice(names), chosen.randbytes(chosen.randrange(1, 300)))] * 8,
+        *[lambda: host.look(chosen.choice((4, 25, 3600)))] * 5,
+        *[host.keep_waiting] * 4,
+        *[rotate] * 2,
+        lambda: (host.folder / chosen.choice(names)).write_bytes(chosen.randbytes(chosen.randrange(100))),
+        lambda: (host.folder / chosen.choice(names)).unlink(missing_ok=True),
+        lambda: log_shipping.take(host.redis, "demo", chosen.randrange(1, 4)),
+        host.lose,
+        host.redis.flushdb,
+        host.start,
+        restart_keeper,
+    ]
+    for _ in range(150):
+        chosen.choice(happenings)()
+    for _ in range(10):
+        host.look()
+        host.keep_waiting()
+    there = {path.name: path.read_bytes() for path in host.folder.iterdir() if path.stat().st_size}
+    kept = host.kept()
+    assert {name: host.content(name) for name in there if name in kept} == there
+    host.look()
+    assert host.waiting() == []
 
 
 def test_what_nobody_keeps_is_sent_again_each_time_after_twice_as_long(host: Host) -> None:
