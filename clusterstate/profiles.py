@@ -37,6 +37,8 @@ RECORDED = SAMPLED | TRACED
 """Answered by a ProfileProgress."""
 SHORT = frozenset({STACKS})
 """Take no place among the few that a host makes at a time."""
+PARTS_AT_ONCE = 16
+"""Read of what was told before it is seen whether that is too much."""
 DAY_S = 24 * 3600
 
 
@@ -182,10 +184,14 @@ class Profiles:
     def _parts(self, asked: Asked) -> list[bytes]:
         if asked.probe_id is None:
             return []
+        found: list[bytes] = []
+        size = 0
         with store_errors():
-            found = queues.parts_of(self._redis(), asked.probe_id)
-        if sum(map(len, found)) > MOST_BYTES:
-            raise Unreadable(f"It is larger than {MOST_BYTES} bytes.")
+            while parts := queues.parts_of(self._redis(), asked.probe_id, len(found), len(found) + PARTS_AT_ONCE - 1):
+                found += parts
+                size += sum(map(len, parts))
+                if size > MOST_BYTES:
+                    raise Unreadable(f"It is larger than {MOST_BYTES} bytes.")
         return found
 
     def _redis(self) -> redis.Redis:

@@ -185,3 +185,25 @@ def test_a_record_of_another_version_is_none(redis_client: redis.Redis, profiles
 
     assert kept.get(redis_client, "demo", "p9") is None
     assert profiles.newest("demo", 10) == []
+
+
+def test_what_a_node_tells_without_end_is_not_read_to_its_end(
+    profiles: Profiles, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = started(profiles, "p1", 100).asked[0]
+    assert asked.probe_id is not None
+    for _ in range(100):
+        queues.store_part(redis_client, asked.probe_id, b"x" * 1000)
+    read: list[int] = []
+    real = queues.parts_of
+
+    def seen(client: redis.Redis, probe_id: str, first: int = 0, last: int = -1) -> list[bytes]:
+        read.append(first)
+        return real(client, probe_id, first, last)
+
+    monkeypatch.setattr(queues, "parts_of", seen)
+    monkeypatch.setattr("clusterstate.profiles.MOST_BYTES", 20_000)
+
+    with pytest.raises(Unreadable, match="larger than 20000 bytes"):
+        profiles.packed(asked)
+    assert read == [0, 16]
