@@ -299,3 +299,29 @@ def test_what_is_in_the_way_of_a_trace_is_said_before_it_is_tried(
     assert "pip install jax xprof" in page
     assert "kind=gpu" in page
     assert "kind=gpu" not in otto.page(f"{NEW}?node={NODE}").text
+
+
+def test_the_workers_of_a_query_are_asked_together(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    for number, job in ((1, "00000001"), (2, "00000002")):
+        worker = f"{number:056x}"
+        running.with_worker(worker_id=worker, node_id=NODE, pid=4800 + number, job_id=job)
+        running.with_process(NODE, 4800 + number, worker_id=worker, title="ray::other", start_time_ms=5, job_id=job)
+    running.project()
+    assert "workers=q%3Djob" in otto.page("/c/demo/workers?q=job:00000001").text
+
+    where = start(otto, worker="", workers="q=job:00000001&limit=1", kind="census")
+
+    told = otto.get(where + ".json").get_json()
+    assert told["about"] == "workers: job:00000001"
+    assert told["processes"] == 2
+    assert otto.page(f"{NEW}?workers=q%3Dklass:x").status_code == 400
+
+
+def test_the_actors_of_a_class_are_asked_together(otto: Person, running: BuiltCluster) -> None:
+    running.with_actor(class_name="Trainer", worker_id=WORKER, node_id=NODE, state="ALIVE")
+    running.with_actor(class_name="Trainer", state="DEAD")
+    running.project()
+
+    told = otto.get(start(otto, **{"worker": "", "class": "Trainer", "kind": "merged"}) + ".json").get_json()
+
+    assert (told["about"], told["processes"]) == ("actors of class Trainer", 1)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
 
 from clusterstate import model
 from clusterstate.profiles import Target
-from clusterstate.query import BadQuery, NotFound
+from clusterstate.query import BadQuery, Condition, NotFound
 from clusterstate.resources import ACTORS, JOBS, NODES, PROCESSES, TASKS
 from clusterstate.store.reader import SessionReader
 from clusterstate.task_states import has_ended
+from webapp.parts import parts
 from webapp.scope import Scope, href
+from webapp.tables.workers import WORKERS
 
 MOST_TARGETS = 2_000
 MOST_ACTORS = 10_000
+PLACES = frozenset({"after", "before", "limit", "columns"})
+"""Arguments of a table that say which page of it is shown, and how."""
 PYTHON = ("WORKER", "DRIVER")
-NAMES = ("worker", "actor", "task", "attempt", "job", "class", "node", "pid")
-"""Arguments of a URL that say what a profile is of."""
+NAMES = ("worker", "actor", "task", "attempt", "job", "class", "node", "pid", "workers")
+"""Arguments of a URL that say what a profile is of. `workers` is a query string of the table of workers."""
+LONGEST = {"workers": 4_000}
+"""Characters of an argument; of others 256."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,11 @@ class Chosen:
 
 def chosen(scope: Scope, args: Mapping[str, str]) -> Chosen:
     """What these arguments name. Raises BadQuery, NotFound."""
-    of = {name: args[name][:256] for name in (*NAMES, "driver") if args.get(name)}
+    of = {name: args[name][: LONGEST.get(name, 256)] for name in (*NAMES, "driver") if args.get(name)}
     for name, choose in CHOICES.items():
         if name in of:
             return replace(choose(scope.reader, of), of=of)
-    raise BadQuery("Name what to look into: worker=, actor=, task=, job=, class= or node= (with pid=: one process of it).")
+    raise BadQuery("Name what to look into: worker=, actor=, task=, job=, class=, workers= or node= (with pid=: one process of it).")
 
 
 def _worker(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
@@ -100,6 +107,22 @@ def _class(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     return _many(f"actors of class {of['class'][:100]}", page, found, reader, "No actor of this class is alive.")
 
 
+def _workers(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
+    """Those that the table of workers shows with this query string, on all of its pages."""
+    asked: dict[str, list[str]] = {}
+    for name, value in parse_qsl(of["workers"], max_num_fields=100):
+        asked.setdefault(name, []).append(value)
+    query = WORKERS.query({name: values for name, values in asked.items() if name not in PLACES}, keep=("theme",))
+    selection = replace(query.selection((Condition("is_alive", "is", True),)), limit=MOST_TARGETS + 1)
+    rows = reader.page(WORKERS.view, selection, parts().now()).rows
+    found = [one for row in rows for one in reader.find(PROCESSES, "worker_id", row["worker_id"], 1)]
+    about = "all workers" if not query.where else "the workers of a query"
+    if query.q:
+        about = f"workers: {query.q[:100]}"
+    page = href("workers") + (f"?{of['workers']}" if of["workers"] else "")
+    return _many(about, page, found, reader, "No living worker of this query is seen by a node collector.")
+
+
 def _node(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     node: model.Node | None = reader.get(NODES, of["node"])
     if node is None:
@@ -122,6 +145,7 @@ CHOICES: dict[str, Callable[[SessionReader, Mapping[str, str]], Chosen]] = {
     "task": _task,
     "job": _job,
     "class": _class,
+    "workers": _workers,
     "node": _node,
 }
 
