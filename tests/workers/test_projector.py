@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -15,6 +16,7 @@ from clusterstate.resources import NODES, RESOURCES
 from clusterstate.settings import Settings
 from clusterstate.store.fleet_index import is_sealed, session_file
 from clusterstate.store.fleet_reader import Fleet
+from clusterstate.store.kept_logs import KeptLogsWriter, host_file
 from clusterstate.store.writer import SessionWriter
 from workers import projector as module
 from workers.projector import Projector
@@ -111,3 +113,18 @@ def sorts(file: Path) -> set[str]:
     with closing(sqlite3.connect(file)) as db:
         found = db.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
     return {name for name, table in found if table in tables}
+
+
+def test_a_session_that_is_no_longer_readable_takes_its_kept_logs_along(redis_client: redis.Redis, settings: Settings) -> None:
+    watched(redis_client, "demo", "s1")
+    run(redis_client, settings)
+    watched(redis_client, "demo", "s2")
+    run(redis_client, settings)
+    kept = {session: host_file(settings.state_dir, "demo", session, "h1") for session in ("s1", "s2")}
+    for path in kept.values():
+        KeptLogsWriter(path, 1 << 20).close()
+    index = session_file(paths.index_dir(settings.state_dir), "demo", "s1")
+    os.utime(index, (time.time() - 31 * 86_400,) * 2)
+    run(redis_client, settings)
+    assert not index.exists()
+    assert [session for session, path in kept.items() if path.exists()] == ["s2"]
