@@ -112,6 +112,7 @@ def test_why_not_is_said_with_the_fix(otto: Person, running: BuiltCluster, redis
     assert "It did not work" in page
     assert "sudo sysctl kernel.yama.ptrace_scope=0" in page
     told = otto.get(where + ".json").get_json()
+    assert told["state"] == "FAILED"
     assert told["missing"] == [{"pids": [4711], "reason": "PTRACE_SCOPE", "detail": why_not.detail, "fix": why_not.fix}]
 
 

@@ -14,6 +14,7 @@ from clusterstate.probes import CheckProfiling
 from clusterstate.profile_answers import FAILED, Abilities, WhyNot, read
 from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
+from clusterstate.resources import NODES
 from clusterstate.stacks import Unreadable
 from webapp.auth import caller, caller_if_any
 from webapp.errors import TooBusy, wants_json
@@ -25,14 +26,13 @@ from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
 from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
 from webapp.profiling.standing import Listed, Missing, ProfileStanding, listed, standing_of
-from webapp.profiling.targets import NAMES, Chosen, chosen
+from webapp.profiling.targets import Chosen, chosen
 from webapp.rendering import streamed
 from webapp.responses import html, json_response, page_response, redirect_to
 from webapp.roles import ADMIN, OPERATOR
 from webapp.scope import Scope, href
 
 SHOWN = 200
-TARGETS_SHOWN = 12
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
 CHECKED_WITHIN_S = 1.5
@@ -159,7 +159,7 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
 
 
 def compare_profiles(scope: Scope) -> Response:
-    """The second of two profiles as against the first: ?id=&id=, or ?first=&second=."""
+    """The second of two profiles as against the first: ?before=&after=; or ?id=&id=, the earlier first."""
     ids = request.args.getlist("id") or [request.args.get("before", ""), request.args.get("after", "")]
     if len(ids) != 2 or not all(ids):
         raise BadQuery(f"{len([one for one in ids if one])} profiles are named; two are compared. Tick two on the list of profiles.")
@@ -173,7 +173,10 @@ def compare_profiles(scope: Scope) -> Response:
     swapped = href("compare_profiles", before=after, after=before, **asked.arguments(at=""))
 
     def load() -> Mapping[str, Any]:
-        return {"page": difference(both[0], both[1], asked)}
+        try:
+            return {"page": difference(both[0], both[1], asked)}
+        except Unreadable as why:
+            raise NotFound(f"What was told of one of them cannot be read: {why}") from None
 
     return page_response("profiles/compare.html", "profiles/_difference.html", None, load, both=both, labels=LABELS, swapped=swapped)
 
@@ -244,11 +247,7 @@ def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, st
     kind = kind if kind in kinds else kinds[0]
     abilities, unknown = _abilities(scope, found)
     page = NewPage(found, kinds, kind, OPTIONS[kind], given, abilities, unknown, problem)
-    if request.method == "GET" and request.path.endswith(".json"):
-        raise NotFound("There is no such page.")
-    return html(
-        render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED, shown=TARGETS_SHOWN, names=NAMES), status
-    )
+    return html(render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED), status)
 
 
 def _abilities(scope: Scope, found: Chosen) -> tuple[Abilities | None, str | None]:
@@ -257,8 +256,6 @@ def _abilities(scope: Scope, found: Chosen) -> tuple[Abilities | None, str | Non
         return None, "This session has ended."
     if not found.targets:
         return None, None
-    from clusterstate.resources import NODES
-
     first = found.targets[0]
     node = scope.reader.get(NODES, first.node_id)
     host = own_host(scope.reader, node) if node is not None else None

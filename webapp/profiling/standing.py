@@ -73,12 +73,6 @@ class ProfileStanding:
         return next((state for state in (RUNNING, WAITING, DONE, CANCELED) if state in states), FAILED)
 
     @property
-    def duration_s(self) -> float | None:
-        """What was asked for."""
-        found = self.profile.options.get("duration")
-        return None if found is None else float(found)
-
-    @property
     def samples(self) -> int | None:
         """Of all hosts; None where nothing is sampled, or not yet."""
         known = [host.progress.samples for host in self.hosts if host.progress is not None]
@@ -174,7 +168,16 @@ def _host(one: Standing, profile: Profile) -> HostStanding:
         return HostStanding(one.asked, FAILED, None, None, f"Its answer cannot be read: {why}", answer.asked_at)
     done = _done(answer.progress)
     state = answer.state if answer.state in {WAITING, RUNNING, DONE, CANCELED} else FAILED
+    if state == DONE and _came_to_nothing(progress, stacks):
+        state = FAILED
     return HostStanding(one.asked, state, progress, answer.progress, answer.problem, answer.asked_at, done, stacks)
+
+
+def _came_to_nothing(progress: ProfileProgress | None, stacks: tuple[ProcessStacks, ...]) -> bool:
+    """Whether it was answered why not, and nothing else."""
+    if progress is not None:
+        return progress.why_not is not None and not progress.packed_bytes
+    return bool(stacks) and all(one.why_not is not None and not one.threads for one in stacks)
 
 
 def _done(words: str | None) -> float | None:
