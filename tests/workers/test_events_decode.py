@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import multiprocessing
 import random
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +225,65 @@ def test_one_bad_record_costs_one_record_however_the_body_is_read(monkeypatch: p
 
     assert (list(joined(broken)), broken.read, broken.unreadable, broken.dropped) == ([TASK.hex()], 2, 1, [(TASK.hex(), 1)])
     assert (len(list(walked.updates())), walked.read, walked.unreadable, walked.dropped) == (2, 2, 0, [(TASK.hex(), 1)])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    length, size = len(content), b""
+    while length > 0x7F:
+        size, length = size + bytes([length & 0x7F | 0x80]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
+def _hollow() -> dict[str, bytes]:
+    """4 MB of nothing, in the places where it takes most room."""
+    module, many = gcs_stubs.module("events_event_aggregator_service_pb2"), 2 * 1024 * 1024
+    number = {
+        (kind.DESCRIPTOR.name, name): kind.DESCRIPTOR.fields_by_name[name].number
+        for kind, name in (
+            (module.AddEventsRequest, "events_data"),
+            (module.RayEventsData, "events"),
+            (module.RayEventsData, "task_events_metadata"),
+            (module.TaskEventsMetadata, "dropped_task_attempts"),
+            (gcs_stubs.module("events_base_event_pb2").RayEvent, "task_lifecycle_event"),
+        )
+    }
+    lifecycle_event = gcs_stubs.module("events_base_event_pb2").RayEvent().task_lifecycle_event
+    transition = lifecycle_event.DESCRIPTOR.fields_by_name["state_transitions"].number
+    states = _field(number["RayEvent", "task_lifecycle_event"], _field(transition, b"") * many)
+    inside = {
+        "events": _field(number["RayEventsData", "events"], b"") * many,
+        "states of one event": _field(number["RayEventsData", "events"], states),
+        "lost attempts": _field(
+            number["RayEventsData", "task_events_metadata"], _field(number["TaskEventsMetadata", "dropped_task_attempts"], b"") * many
+        ),
+    }
+    return {name: _field(number["AddEventsRequest", "events_data"], content) for name, content in inside.items()}
+
+
+@pytest.mark.parametrize("name", ["events", "states of one event", "lost attempts"])
+def test_four_megabytes_of_nothing_take_no_more_memory_than_other_bodies(name: str) -> None:
+    raw = _hollow()[name]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        grown, unreadable = pool.apply(_memory_of_reading, (raw,))
+    assert unreadable >= 1
+    assert grown < 120 * 1024 * 1024
+
+
+def _memory_of_reading(raw: bytes) -> tuple[int, int]:
+    """Bytes that this process grew by at most, and what it could not read."""
+    list(PushedBody(binary(lifecycle((8, 1))), NOW).updates())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    body = PushedBody(raw, NOW)
+    assert list(body.updates()) == []
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, body.unreadable
+
+
+@pytest.mark.parametrize("size", [1, 700, 100_000])
+def test_events_are_read_once_each_however_many_are_parsed_at_once(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(events_decode, "PARSED_AT_ONCE", size)
+    body = PushedBody(binary(*(lifecycle((8, 1), task_attempt=number) for number in range(100)), dropped=[(TASK, 7)]), NOW)
+    assert [update.attempt_number for update in body.updates()] == list(range(100))
+    assert (body.read, body.unreadable, body.dropped) == (100, 0, [(TASK.hex(), 7)])
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -12,11 +12,13 @@ from workers.sources.gcs_fields import clipped, enum_name
 from workers.sources.gcs_wire import field_number
 from workers.sources.task_messages import asked_for, error_in, present, ran_in
 from workers.sources.task_update import TaskUpdate, is_attempt, paused, reached, task_id_of
-from workers.sources.wire import Walk
+from workers.sources.wire import Walk, holds_at_most
 
 MAX_SESSIONS = 10
-PARSED_AT_ONCE = 4 * 1024 * 1024
-"""Bytes of a body. An agent sends at most 1,000 events at once: some 600 kB."""
+PARSED_AT_ONCE = 256 * 1024
+"""Bytes of a body: some 400 ordinary events. Of made up ones it may make thirty times as much memory."""
+MOST_IN_EVENT = 20_000
+"""Fields of an event that is larger than that. What holds more is made up, and unreadable."""
 MAX_EVENTS = 200_000
 """Of one body. An agent holds 100,000. What is beyond it is made up, and is one unreadable event."""
 
@@ -30,6 +32,8 @@ class PushedBody:
         self._now_ms = now_ms
         self._session = session
         self._event = gcs_stubs.module("events_base_event_pb2").RayEvent
+        module = gcs_stubs.module("events_event_aggregator_service_pb2")
+        self._data, self._metadata = module.RayEventsData, module.TaskEventsMetadata
         self._decoders = {self._event.EventType.Value(name): decode for name, decode in _DECODERS.items()}
         self.read = 0  # events that told something of a task
         self.skipped = 0  # of other kinds: profiles, nodes, actors, jobs
@@ -50,33 +54,56 @@ class PushedBody:
                 yield update
 
     def _events(self) -> Iterator[Any]:
-        """The parsed events: of an ordinary body at once, which is quicker; of a huge or broken one, one by one."""
-        module = gcs_stubs.module("events_event_aggregator_service_pb2")
-        body = gcs_stubs.parse_or_none(module.AddEventsRequest, self._raw) if len(self._raw) <= PARSED_AT_ONCE else None
-        if body is None:
-            yield from self._walked(module)
-        else:
-            self._note_dropped(body.events_data.task_events_metadata)
-            yield from body.events_data.events
-
-    def _walked(self, module: Any) -> Iterator[Any]:
-        data = field_number(module.AddEventsRequest, "events_data")
-        listed, metadata = (field_number(module.RayEventsData, name) for name in ("events", "task_events_metadata"))
+        """The parsed events, some at once: an empty one of two bytes takes some hundred in memory."""
+        data = field_number(gcs_stubs.module("events_event_aggregator_service_pb2").AddEventsRequest, "events_data")
         outer = Walk(self._raw, with_cut=True, most=MAX_EVENTS)
         for start, end in ((start, end) for number, start, end in outer if number == data):
-            inner = Walk(self._raw, start, end, most=MAX_EVENTS)
-            for number, at, to in inner:
-                kind = self._event if number == listed else module.TaskEventsMetadata
-                message = gcs_stubs.parse_or_none(kind, self._raw[at:to]) if number in (listed, metadata) else None
-                if number == listed and message is not None:
-                    yield message
-                elif number == metadata and message is not None:
-                    self._note_dropped(message)
-                else:
-                    self.unreadable += number in (listed, metadata)
-            self.unreadable += not inner.is_whole
+            yield from self._events_between(start, end)
         if not outer.is_whole and not self.unreadable:
             self.unreadable = 1
+
+    def _events_between(self, start: int, end: int) -> Iterator[Any]:
+        listed, metadata = (field_number(self._data, name) for name in ("events", "task_events_metadata"))
+        inner = Walk(self._raw, start, end, most=MAX_EVENTS)
+        begin = upto = start  # of events that are parsed at once
+        for number, at, to in inner:
+            if number == listed and to - begin <= PARSED_AT_ONCE:
+                upto = to
+                continue
+            yield from self._parsed(begin, upto)
+            begin, upto = upto, to
+            if number == listed and to - begin <= PARSED_AT_ONCE:
+                continue
+            begin = to
+            if number == listed:
+                yield from self._parsed_alone(at, to)
+            elif number == metadata:
+                self._note_dropped(at, to)
+        yield from self._parsed(begin, upto)
+        self.unreadable += not inner.is_whole
+
+    def _parsed(self, start: int, end: int) -> Iterator[Any]:
+        """A run of events. One that cannot be read costs no other."""
+        data = gcs_stubs.parse_or_none(self._data, self._raw[start:end])
+        if data is not None:
+            yield from data.events
+            return
+        listed = field_number(self._data, "events")
+        for number, at, to in Walk(self._raw, start, end):
+            if number == listed:
+                yield from self._parsed_alone(at, to)
+
+    def _parsed_alone(self, start: int, end: int) -> Iterator[Any]:
+        event = self._message(self._event, start, end, MOST_IN_EVENT)
+        if event is not None:
+            yield event
+
+    def _message(self, kind: Any, start: int, end: int, most: int) -> Any | None:
+        """None, and counted, when it cannot be read or holds too much."""
+        is_small = end - start <= PARSED_AT_ONCE or holds_at_most(self._raw, start, end, kind.DESCRIPTOR, most)
+        message = gcs_stubs.parse_or_none(kind, self._raw[start:end]) if is_small else None
+        self.unreadable += message is None
+        return message
 
     def _counted(self, session: str, update: TaskUpdate | None) -> TaskUpdate | None:
         """The update, if it may be taken."""
@@ -91,8 +118,9 @@ class PushedBody:
             self.read += 1
         return update
 
-    def _note_dropped(self, metadata: Any) -> None:
-        for lost in metadata.dropped_task_attempts:
+    def _note_dropped(self, start: int, end: int) -> None:
+        metadata = self._message(self._metadata, start, end, MAX_EVENTS)
+        for lost in metadata.dropped_task_attempts if metadata is not None else ():
             task_id = task_id_of(lost.task_id)
             if task_id is None or not is_attempt(lost.attempt_number):
                 self.unreadable += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from google.protobuf.descriptor import Descriptor
+
 VARINT, FIXED_64, LENGTH_DELIMITED, FIXED_32 = 0, 1, 2, 5
 _MAX_SHIFT = 63
 
@@ -49,6 +51,21 @@ class Walk:
             else:
                 return
         self.is_whole = at == end
+
+
+def holds_at_most(raw: bytes, start: int, end: int, described: Descriptor, most: int) -> bool:
+    """Whether a message holds at most so many fields with a length, those of the messages in it too: each costs memory of its own."""
+    left, inside = most, [(start, end, described)]
+    while inside:
+        at, to, its = inside.pop()
+        for number, begin, stop in Walk(raw, at, to, most=left + 1):
+            left -= 1
+            if left < 0:
+                return False
+            field = its.fields_by_number.get(number)
+            if field is not None and field.message_type is not None:
+                inside.append((begin, stop, field.message_type))
+    return True
 
 
 def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
