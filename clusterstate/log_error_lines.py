@@ -9,8 +9,9 @@ from clusterstate import log_times
 
 HEAD_BYTES = 160
 
-_CORE = re.compile(rb"\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d+ [EF] ")
-_GLOG = re.compile(rb"[EF]\d{4} \d\d:\d\d:\d\d")
+_CORE = re.compile(rb"\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d+ (?P<level>[A-Z]) ")
+_GLOG = re.compile(rb"(?P<level>[A-Z])\d{4} \d\d:\d\d:\d\d")
+_GRAVE_LETTERS = frozenset({b"E", b"F", b"C"})
 _LEVEL = re.compile(
     rb"(?:^|(?<=[\s\[(<|\"':=]))(?P<level>FATAL|CRITICAL|SEVERE|ERROR|WARNING|WARN|NOTICE|INFO|DEBUG|TRACE)(?=$|[\s\])>|\"':,;-])"
 )
@@ -21,8 +22,8 @@ _BEFORE, _AFTER = (b"-", b"|", b":", b"]", b")", b">", b"="), (b"-", b"|", b":",
 
 def says_error(text: bytes) -> bool:
     """Whether a line calls itself an error, in the forms of Ray, Python's logging and common libraries."""
-    if _CORE.match(text) or _GLOG.match(text):
-        return True
+    if told := _CORE.match(text) or _GLOG.match(text):
+        return told["level"] in _GRAVE_LETTERS  # whatever its message says
     head = text[:HEAD_BYTES]
     found = _LEVEL.search(head)
     if found is None or found["level"] not in _GRAVE:

@@ -335,3 +335,17 @@ def test_any_bytes_are_read() -> None:
         first, tail = find(Tail(), content[:at])
         second, tail = find(tail, content[at:])
         assert first + second + find(tail, b"", is_end=True)[0] == errors(content), content
+
+
+@pytest.mark.parametrize(
+    ("line", "is_one"),
+    [
+        (b"[2026-11-23 10:00:00,123 E 12 34] (raylet) a.cc:9: bad\n", True),
+        (b"[2026-11-23 10:00:00,123 C 12 34] (gcs_server) a.cc:7:  Check failed: x\n", True),
+        (b"[2026-11-23 10:00:00,123 I 12 34] (raylet) a.cc:9: it says ERROR here\n", False),
+        (b"I1123 10:00:00.1 12 a.cc:9] ERROR is a word\n", False),
+    ],
+)
+def test_rays_own_lines_are_errors_by_their_letter_whatever_they_say(line: bytes, is_one: bool) -> None:
+    found, _ = find(Tail(0), line, is_end=True)
+    assert bool(found) is is_one
