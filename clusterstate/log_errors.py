@@ -20,7 +20,10 @@ SAMPLE_BYTES = 8 << 10
 MOST_AT_ONCE = 1_000
 """Errors of one piece: of a file with more the rest of the piece is passed over, and it is said."""
 
-_SIGNS = (b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ", b" E ", b" F ", b" C ", b"\nE", b"\nF")
+_SIGNS = (
+    b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ",
+    b" E ", b" F ", b" C ", b"\nE", b"\nF",
+)  # fmt: skip
 """One of these is in the first line of every error: they are found far faster than what makes it one."""
 
 

@@ -8,12 +8,12 @@ LOOKED_AT_BYTES = 400
 """A level stands at the beginning of a line."""
 
 GRAVE = {
-    "F": "error", "E": "error", "W": "warning", "I": "info", "D": "debug",
+    "C": "error", "F": "error", "E": "error", "W": "warning", "I": "info", "D": "debug",
     "FATAL": "error", "CRITICAL": "error", "ERROR": "error", "ERR": "error", "SEVERE": "error",
     "WARNING": "warning", "WARN": "warning", "INFO": "info", "NOTICE": "info", "DEBUG": "debug", "TRACE": "debug",
 }  # fmt: skip
 
-RAY_CORE = re.compile(rb"^\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d+ (?P<level>[FEWID]) ")
+RAY_CORE = re.compile(rb"^\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d+ (?P<level>[CFEWID]) ")
 GLOG = re.compile(rb"^(?P<level>[FEWI])\d{4} \d\d:\d\d:\d\d")
 NAMED = re.compile(
     rb"(?:^|[\s\[(<|\"':=])(?P<level>FATAL|CRITICAL|SEVERE|ERROR|ERR|WARNING|WARN|NOTICE|INFO|DEBUG|TRACE)(?=$|[\s\])>|\"':,;-])"
@@ -27,7 +27,7 @@ _IN_JSON = r'"(?:levelname|level|severity)":\s*"'
 _RAY_BEGINS = _BEGINS + r"\[[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}[,.][0-9]+ "
 CANDIDATES = {
     "error": r"(?-u)FATAL|CRITICAL|SEVERE|ERR|Traceback|Error|Exception|"
-    + f"{_RAY_BEGINS}[FE] |{_BEGINS}[FE][0-9]{{4}} |{_IN_JSON}[cefsCEFS]",
+    + f"{_RAY_BEGINS}[CFE] |{_BEGINS}[FE][0-9]{{4}} |{_IN_JSON}[cefsCEFS]",
     "warning": r"(?-u)WARN|" + f"{_RAY_BEGINS}W |{_BEGINS}W[0-9]{{4}} |{_IN_JSON}[wW]",
 }
 """Of each grave level: an expression of ripgrep's that every line of it matches, and others may too."""
