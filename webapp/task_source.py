@@ -20,6 +20,7 @@ class Source:
     total: int  # attempts that there were, as far as anybody counts: at least `recorded`
     dropped: int  # attempts that Ray itself lost, by the GCS's count; where they are pushed, only those that are not recorded
     pushed: model.PushReport | None
+    not_kept: int  # reports of attempts that were not kept: too many others had not ended
 
 
 def source_of(reader: SessionReader, job_id: str | None = None) -> Source:
@@ -37,4 +38,5 @@ def source_of(reader: SessionReader, job_id: str | None = None) -> Source:
         total=total,
         dropped=min(dropped, total - recorded) if pushed is not None and pushed.events else dropped,
         pushed=pushed,
+        not_kept=report.tasks_not_kept if report else 0,
     )

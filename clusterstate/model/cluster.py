@@ -73,6 +73,7 @@ class CollectorReport:
     workers_evicted: int = 0
     tasks_evicted: int = 0
     tasks_dropped: int = 0  # attempts that Ray itself lost, or lost something of, and that nobody pushed
+    tasks_not_kept: int = 0  # reports of attempts that had not ended, beyond the limit of those, in the present watch
     pushed: PushReport | None = None  # None: nothing was
 
 

@@ -104,10 +104,11 @@ def test_pushed_tasks_say_so_and_what_could_not_be_read(vera: Person, cluster: B
     task = cluster.with_task(actor_id=actor.actor_id, is_dropped=True)
     source = model.SourceReport("tasks", "push+poll", 150.0, BEGAN / 1000, None)
     pushed = model.PushReport(bodies=9, unreadable=2, set_aside=1, waiting_bytes=5_000_000, dropped=4)
-    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], pushed=pushed))
+    cluster.with_rows(COLLECTOR, model.CollectorReport(1.0, True, sources=[source], pushed=pushed, tasks_not_kept=7))
     page = vera.page("/c/demo/tasks").text
     assert "pushed by Ray's agents, and counted at the GCS each " in page
     assert "3 pushed events or bodies could not be read" in page
+    assert "7 reports of attempts were not kept" in page
     assert "wait to be read" in page
     assert "of 4 Ray's workers or agents lost events" in page
     assert "lost events of this attempt" in vera.page(f"/c/demo/tasks/{task.task_id}").text

@@ -134,3 +134,21 @@ def test_of_those_that_ended_the_oldest_are_given_up_and_counted(
             assert set(tasks(seen)) == {running, *ended[-3:]}
             eventually(lambda: seen.as_of("tasks"))
             assert set(tasks(seen)) == {running, *ended[-3:]}
+
+
+def test_beyond_a_limit_new_attempts_that_have_not_ended_are_counted_and_not_kept(
+    redis_client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "LEAST_OPEN", 1)
+    with SimulatedRay(nodes=1, jobs=1) as ray, collecting(redis_client, replace(settings, max_tasks=2), ray.address) as seen:
+        first = [ray.add_task(state="RUNNING") for _ in range(4)]
+        eventually(lambda: set(tasks(seen)) == set(first))
+        late, ended = ray.add_task(state="RUNNING"), ray.add_task(state="FINISHED")
+        eventually(lambda: ended in tasks(seen) and seen.report and seen.report.tasks_not_kept >= 1)
+        assert late not in tasks(seen)
+        ray.set_task(late, "FINISHED")
+        eventually(lambda: states(seen).get(late) == "FINISHED")
+        ray.set_task(first[0], "FINISHED")
+        eventually(lambda: states(seen)[first[0]] == "FINISHED")
+        again = ray.add_task(state="RUNNING")
+        eventually(lambda: again in tasks(seen))

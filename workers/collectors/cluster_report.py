@@ -59,6 +59,7 @@ class Reporter:
                 "workers_evicted": following.workers.evicted,
                 "tasks_evicted": following.tasks.evicted,
                 "tasks_dropped": following.tasks.dropped,
+                "tasks_not_kept": following.tasks.not_kept,
             }
         pushed = following.pushed.report() if following is not None else None
         calls, received = self._rates or (None, None)

@@ -38,6 +38,8 @@ AT_ONCE = 20_000
 NUMBERS_AT_ONCE = 10_000
 """A watch that ends leaves what it did not use unused."""
 RECALLED_AT_ONCE = 5000
+LEAST_OPEN = 10_000
+"""Attempts that have not ended are kept at least, however few that ended are."""
 MAX_TEXTS = 200_000
 """Different long texts that are kept of one session: a program may make one up for each task."""
 MAX_CHARACTERS = 256 * 1024 * 1024
@@ -49,6 +51,7 @@ class Tasks:
 
     def __init__(self, watch: Watch) -> None:
         self.evicted = 0
+        self.not_kept = 0  # reports of new attempts that had not ended, beyond the limit of those
         self.is_pushed: Callable[[], bool] = lambda: False  # whether what is new is told without being asked for
         self._watch = watch
         self._settled: set[str] = set()  # jobs of which everything was heard that the GCS knows
@@ -212,6 +215,7 @@ class Tasks:
 
         until = writer.given_up_until(TASKS)
         certainly_new: set[str] = set()
+        room = 0
 
         def is_new(item: str) -> bool:
             found = not self._seen_ids.note(item)
@@ -220,9 +224,15 @@ class Tasks:
             return found
 
         def joined(known: Task | None, some: list[TaskUpdate]) -> Task | None:
+            nonlocal room
             if known is None and is_of_the_past(some, until, some[0].attempt_id not in certainly_new):
                 return None
             task = merge_all(known, some, self._sequence.next(writer) if known is None else 0)
+            if known is None and not has_ended(task.state):
+                if room <= 0:
+                    self.not_kept += 1
+                    return None
+                room -= 1
             job_id = task.task_id[-8:]
             self._known[job_id] += known is None
             still_open = self._open.setdefault(job_id, set())
@@ -241,9 +251,14 @@ class Tasks:
                 by_attempt.setdefault(update.attempt_id, []).append(update)
             jobs.update(attempt[40:48] for attempt in by_attempt)
             writer.record(TEXTS, self._new_texts(chunk), self._watch.now())
+            room = self._room()
             writer.join(TASKS, by_attempt, joined, is_new=is_new)
             certainly_new.clear()
         return jobs
+
+    def _room(self) -> int:
+        """How many more attempts that have not ended are kept: these are never given up, and anybody who may push can make some up."""
+        return max(LEAST_OPEN, 2 * self._watch.settings.max_tasks) - sum(map(len, self._open.values()))
 
     def _new_texts(self, updates: Iterable[TaskUpdate]) -> Iterator[Text]:
         """Before the rows that name them."""
