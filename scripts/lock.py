@@ -17,7 +17,7 @@ RAY_INSTALLS = {"2.60-default": "ray[default]==2.60.0", "2.53-default": "ray[def
 
 
 def main() -> None:
-    _compile(["pyproject.toml", "--group", "test", "--group", "check"], MAIN)
+    _compile(["pyproject.toml", "--extra", "memory", "--group", "test", "--group", "check"], MAIN)
     _compile(["pyproject.toml", "--constraint", MAIN.name], ROOT / "requirements-run.lock")
     _compile_line(NODE, ROOT / "requirements-node.lock", [])
     with tempfile.TemporaryDirectory(prefix="raydeck-lock-") as folder:
