@@ -85,7 +85,7 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     samples: int = 0  # known at the end
     errors: int = 0  # samples that could not be read
     ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED, IDLE_CUT; empty: it did not
-    detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end: the exit code if it is known
+    detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end, in words
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version
     packed_bytes: int = 0  # of the samples or the trace, which are told as parts

@@ -45,6 +45,7 @@ class Thread(msgspec.Struct, frozen=True, array_like=True):
     pid: Annotated[int, Meta(ge=0, le=1 << 31)]
     os_id: Annotated[int, Meta(ge=0, le=1 << 53)]  # as the system numbers it; 0: not known
     name: Name = ""
+    process: Name = ""  # what its process is called among those of all hosts; empty: its pid alone is known
 
 
 class Stack(msgspec.Struct, frozen=True, array_like=True):

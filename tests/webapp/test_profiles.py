@@ -116,6 +116,34 @@ def test_why_not_is_said_with_the_fix(otto: Person, running: BuiltCluster, redis
     assert told["missing"] == [{"pids": [4711], "reason": "PTRACE_SCOPE", "detail": why_not.detail, "fix": why_not.fix}]
 
 
+def test_how_a_process_ended_is_said_in_rays_words_and_leads_to_its_worker(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    where = start(otto, kind="cpu")
+    samples = stacks.pack(Merging().samples())
+    answered(redis_client, "profile", ProfileProgress(ended="PROCESS_ENDED", sampled_s=1.0, packed_bytes=len(samples)), [samples])
+    assert "exit code" not in otto.page(where).text
+
+    ended = {"is_alive": False, "exit_type": "SYSTEM_ERROR", "exit_detail": "Worker exits with <b>exit code 139</b>"}
+    running.with_worker(worker_id=WORKER, node_id=NODE, pid=4711, **ended)
+    running.project()
+    page = otto.page(where).text
+
+    assert "SYSTEM_ERROR" in page
+    assert "Worker exits with &lt;b&gt;exit code 139&lt;/b&gt;" in page
+    assert f"/workers/{WORKER}" in page
+
+
+def test_who_asks_too_late_is_told_how_it_ended(otto: Person, running: BuiltCluster) -> None:
+    late = "0" * 55 + "9"
+    running.with_worker(worker_id=late, is_alive=False, exit_type="NODE_OUT_OF_MEMORY", exit_detail="exit code None")
+    running.project()
+
+    page = otto.page(f"{NEW}?worker={late}").text
+
+    assert "It has ended: NODE_OUT_OF_MEMORY. exit code None" in page
+
+
 def test_a_second_profile_of_a_process_is_refused_meanwhile(otto: Person, running: BuiltCluster) -> None:
     start(otto, kind="cpu")
     answer = otto.post(NEW, {"worker": WORKER, "kind": "cpu"})

@@ -10,7 +10,7 @@ from itertools import islice
 from clusterstate.stacks import BYTES, Frame, Samples
 from webapp import exports
 from webapp.flame.asking import AskedFlame
-from webapp.flame.labels import label_of_process, thread_name
+from webapp.flame.labels import have_several, label_of_process, process_name, thread_name
 from webapp.flame.pictures import html, svg
 from webapp.flame.table import functions, ordered
 from webapp.flame.tree import BY_PROCESS, BY_THREAD, stacks_of
@@ -61,7 +61,7 @@ def speedscope(samples: Samples, asked: AskedFlame, title: str) -> Iterator[byte
         thread = samples.threads[place]
         about = {
             "type": "sampled",
-            "name": exports.visible(f"{thread.pid} {thread_name(thread)}"),
+            "name": exports.visible(f"{process_name(thread)} {thread_name(thread)}"),
             "unit": "bytes" if samples.unit == BYTES else "none",
             "startValue": 0,
             "endValue": sum(count for _, count in stacks),
@@ -119,7 +119,7 @@ def _frame_text(frame: Frame) -> str:
 
 def _roots(samples: Samples, by: str) -> list[tuple[str, ...]]:
     if by == BY_THREAD:
-        several = len({thread.pid for thread in samples.threads}) > 1
+        several = have_several(samples.threads)
         return [(*((_plain(label_of_process(thread).name),) if several else ()), _plain(thread_name(thread))) for thread in samples.threads]
     if by == BY_PROCESS:
         return [(_plain(label_of_process(thread).name),) for thread in samples.threads]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import NamedTuple
 
 from clusterstate.stacks import Frame, Thread
@@ -21,7 +20,6 @@ SALT = b"6699"
 END_FOLDERS = 3
 """Parts of a path of a program's own that are shown."""
 UNKNOWN_MODULE = "not known"
-NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NO_SYMBOL = "(no symbol)"
 
 _INSTALLED = re.compile(r"(?:site|dist)-packages/")
@@ -63,10 +61,17 @@ def label_of_thread(thread: Thread) -> Label:
     return Label(thread_name(thread), kind=THREAD)
 
 
-def label_of_process(thread: Thread, names: Mapping[int, str] = NO_NAMES) -> Label:
-    """`names` are what processes are called here, by pid."""
-    name = names.get(thread.pid)
-    return Label(f"{name} (process {thread.pid})" if name else f"process {thread.pid}", kind=PROCESS)
+def label_of_process(thread: Thread) -> Label:
+    return Label(process_name(thread), kind=PROCESS)
+
+
+def process_name(thread: Thread) -> str:
+    return thread.process or f"process {thread.pid}"
+
+
+def have_several(threads: Iterable[Thread]) -> bool:
+    """Whether they are of more than one process."""
+    return len({process_name(thread) for thread in threads}) > 1
 
 
 def thread_name(thread: Thread) -> str:
@@ -86,7 +91,7 @@ def number_of(*parts: object) -> int:
 
 
 def key_of_thread(thread: Thread) -> str:
-    return key_of(thread.pid, thread.os_id, thread.name)
+    return key_of(process_name(thread), thread.os_id, thread.name)
 
 
 def key_of_function(label: Label) -> str:

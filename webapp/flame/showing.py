@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clusterstate.stacks import Samples, Thread
 from webapp.flame.asking import AskedFlame
 from webapp.flame.drawing import Drawing, Pen, place_of
-from webapp.flame.labels import FRAME, MODULE, NO_NAMES, key_of_function, key_of_thread, look_of, owner_of, thread_name
+from webapp.flame.labels import FRAME, MODULE, have_several, key_of_function, key_of_thread, look_of, owner_of, process_name, thread_name
 from webapp.flame.links import Links, To
 from webapp.flame.searching import Wanted, found_count, found_labels, found_nodes, neighbours, wanted
 from webapp.flame.tree import Tree, grow
@@ -79,9 +78,9 @@ class FlamePage:
     cut: str | None  # how much was counted higher up, as the tree was full
 
 
-def flame_page(samples: Samples, asked: AskedFlame, to: To, processes: Mapping[int, str] = NO_NAMES) -> FlamePage:
+def flame_page(samples: Samples, asked: AskedFlame, to: To) -> FlamePage:
     """The picture that the URL asks for."""
-    tree = grow(samples, asked.shape, processes=processes)
+    tree = grow(samples, asked.shape)
     links = Links(to, asked)
     at = tree.find(asked.at)
     node = at or 0
@@ -102,7 +101,7 @@ def flame_page(samples: Samples, asked: AskedFlame, to: To, processes: Mapping[i
         function=function_of(tree, node),
         keys=legend(tree, drawing),
         search=_search(samples, tree, node, what, asked, links) if what else None,
-        threads=thread_choices(samples, processes),
+        threads=thread_choices(samples),
         note=GONE if at is None else None,
         cut=amount(tree.cut, samples.unit) if tree.cut else None,
     )
@@ -124,13 +123,13 @@ def legend(tree: Tree, drawing: Drawing) -> tuple[Key, ...]:
     return tuple(Key(owner, look) for owner, look in found.items())
 
 
-def thread_choices(samples: Samples, processes: Mapping[int, str] = NO_NAMES) -> tuple[ThreadChoice, ...]:
+def thread_choices(samples: Samples) -> tuple[ThreadChoice, ...]:
     """Threads with their names, as far as there is a choice."""
     threads = samples.threads[:MOST_THREADS]
-    several = len({thread.pid for thread in threads}) > 1
+    several = have_several(threads)
 
     def name(thread: Thread) -> str:
-        of = f"{processes.get(thread.pid, thread.pid)}: " if several else ""
+        of = f"{process_name(thread)}: " if several else ""
         return shortened(of + (thread.name or thread_name(thread)), 60)
 
     found = {key_of_thread(thread): name(thread) for thread in threads}

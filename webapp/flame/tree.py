@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
 from clusterstate.stacks import Frame, Samples, Stack, Thread
 from webapp.flame.labels import (
-    NO_NAMES,
     ROOT,
     Label,
+    have_several,
     key_of_function,
     key_of_thread,
     label_of,
@@ -180,17 +180,17 @@ class Growing:
         return Tree(list(self._labels), self._parent, self._label, self._own, self._cut, before, self._lines)
 
 
-def grow(samples: Samples, shape: Shape, most: int = MOST_NODES, processes: Mapping[int, str] = NO_NAMES) -> Tree:
-    """The call tree of a profile. `processes` says what they are called, by pid."""
+def grow(samples: Samples, shape: Shape, most: int = MOST_NODES) -> Tree:
+    """The call tree of a profile."""
     growing = Growing(most)
-    plant(growing, samples, shape, processes=processes)
+    plant(growing, samples, shape)
     return growing.tree()
 
 
-def plant(growing: Growing, samples: Samples, shape: Shape, *, is_first: bool = False, processes: Mapping[int, str] = NO_NAMES) -> None:
+def plant(growing: Growing, samples: Samples, shape: Shape, *, is_first: bool = False) -> None:
     """Adds a profile to a tree that grows."""
     numbers = growing.numbers(samples.frames, shape)
-    roots = _roots(growing, samples.threads, shape, processes)
+    roots = _roots(growing, samples.threads, shape)
     for stack in stacks_of(samples, shape.thread):
         frames = stack.frames[::-1] if shape.inverted else stack.frames
         path: Iterable[int] = map(numbers.__getitem__, frames)
@@ -208,15 +208,15 @@ def stacks_of(samples: Samples, thread: str = "") -> Iterator[Stack]:
     yield from (stack for stack in samples.stacks if stack.thread in chosen)
 
 
-def _roots(growing: Growing, threads: Sequence[Thread], shape: Shape, processes: Mapping[int, str]) -> list[tuple[int, ...]]:
+def _roots(growing: Growing, threads: Sequence[Thread], shape: Shape) -> list[tuple[int, ...]]:
     if shape.by == BY_THREAD:
-        several = len({thread.pid for thread in threads}) > 1
+        several = have_several(threads)
         return [
-            (*((growing.number(label_of_process(thread, processes)),) if several else ()), growing.number(label_of_thread(thread)))
+            (*((growing.number(label_of_process(thread)),) if several else ()), growing.number(label_of_thread(thread)))
             for thread in threads
         ]
     if shape.by == BY_PROCESS:
-        return [(growing.number(label_of_process(thread, processes)),) for thread in threads]
+        return [(growing.number(label_of_process(thread)),) for thread in threads]
     return [()] * len(threads)
 
 

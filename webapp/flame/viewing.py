@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clusterstate.stacks import Samples
 from webapp.flame.asking import FLAME, FUNCTIONS, MODULES, SANDWICH, AskedFlame
 from webapp.flame.drawing import Drawing, Pen, place_of
-from webapp.flame.labels import FRAME, NO_NAMES
+from webapp.flame.labels import FRAME
 from webapp.flame.links import Links, To
 from webapp.flame.searching import LONGEST
 from webapp.flame.showing import FlamePage, flame_page, function_of
@@ -51,14 +50,14 @@ class Viewer:
     page: FlamePage | TablePage | SandwichPage
 
 
-def view(samples: Samples, asked: AskedFlame, to: To, processes: Mapping[int, str] = NO_NAMES) -> Viewer:
-    """What the URL asks for of a profile: a second for a large one. `to` makes links of its page; `processes` are called so, by pid."""
+def view(samples: Samples, asked: AskedFlame, to: To) -> Viewer:
+    """What the URL asks for of a profile: a second for a large one. `to` makes links of its page;"""
     links = Links(to, asked)
     tabs = [Tab(label, links.but(view=key, at="", function="", sort=""), asked.view == key) for key, label in TABS]
     if asked.view == SANDWICH:
         tabs.append(Tab("Callers and callees", links.but(), is_current=True))
     if asked.view == FLAME:
-        page: FlamePage | TablePage | SandwichPage = flame_page(samples, asked, to, processes)
+        page: FlamePage | TablePage | SandwichPage = flame_page(samples, asked, to)
     else:
         page = sandwich_page(samples, asked, to) if asked.view == SANDWICH else table_page(samples, asked, to)
     return Viewer(asked.view, tuple(tabs), page)

@@ -24,6 +24,7 @@ from webapp.htmx import headers_of
 from webapp.log_hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
+from webapp.profiling.exits import Exit, exits_of
 from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
 from webapp.profiling.standing import Listed, Missing, ProfileStanding, listed, standing_of
 from webapp.profiling.targets import Chosen, chosen
@@ -86,6 +87,7 @@ class ProfilePage:
     standing: ProfileStanding
     result: Result | None  # None: there is nothing to show (yet)
     unreadable: str | None
+    exits: tuple[Exit, ...]  # of processes that have ended meanwhile
     may_ask: bool  # whether who looks may ask for another
     may_end: bool  # and stop and remove this one
 
@@ -143,6 +145,8 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
     may_ask = _may(OPERATOR) and not scope.is_past
     may_end = _may(ADMIN) or (_may(OPERATOR) and caller().name == profile.who)
 
+    exits = exits_of(scope.reader, standing)
+
     def load() -> Mapping[str, Any]:
         result, unreadable = None, None
         try:
@@ -150,10 +154,10 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
         except Unreadable as why:
             unreadable = str(why)
         shown = result and result.viewer
-        return {"found": ProfilePage(profile, standing, result, unreadable, may_ask, may_end), "viewer": shown, "page": shown}
+        return {"found": ProfilePage(profile, standing, result, unreadable, exits, may_ask, may_end), "viewer": shown, "page": shown}
 
     grows = profile.kind == CENSUS and not standing.is_over
-    tag = None if grows else (*standing.tag, may_end)
+    tag = None if grows else (*standing.tag, may_end, len(exits))
     fragment = "profiles/_result.html" if headers_of(request).target_id == "flame" else "profiles/_detail.html"
     return page_response("profiles/detail.html", fragment, tag, load, labels=LABELS)
 

@@ -53,8 +53,7 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
         return None
     samples = samples_of(standing)
     to = _links(standing.profile)
-    names = {target.pid: target.label for target in standing.profile.targets}
-    viewer = background.run(lambda: view(samples, asked, to, processes=names))
+    viewer = background.run(lambda: view(samples, asked, to))
     return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from clusterstate.profiles import MEMORY, Profiles
-from clusterstate.stacks import BYTES, SAMPLES, Merging, Samples, unpack
+import msgspec
+
+from clusterstate.profiles import MEMORY, Asked, Profile, Profiles
+from clusterstate.stacks import BYTES, MOST_NAME, SAMPLES, Merging, Samples, unpack
 from webapp import background
 from webapp.profiling.standing import ProfileStanding
 
@@ -26,8 +28,8 @@ class HeldSamples:
         if name in self._held:
             self._held.move_to_end(name)
             return self._held[name]
-        packed = [profiles.packed(host.asked) for host in standing.hosts if host.has_told]
-        found = background.run(lambda: _sum(packed, BYTES if standing.profile.kind == MEMORY else SAMPLES))
+        packed = [(host.asked, profiles.packed(host.asked)) for host in standing.hosts if host.has_told]
+        found = background.run(lambda: _sum(standing.profile, packed))
         if standing.is_over:
             self._hold(name, found)
         return found
@@ -40,10 +42,24 @@ class HeldSamples:
             self._held.popitem(last=False)
 
 
-def _sum(packed: list[bytes], unit: str) -> Samples:
+def _sum(profile: Profile, packed: list[tuple[Asked, bytes]]) -> Samples:
     if len(packed) == 1:
-        return unpack(packed[0])
-    merging = Merging(unit)
-    for one in packed:
-        merging.add_samples(unpack(one))
+        [(asked, one)] = packed
+        return named(unpack(one), profile, asked)
+    merging = Merging(BYTES if profile.kind == MEMORY else SAMPLES)
+    for asked, one in packed:
+        merging.add_samples(named(unpack(one), profile, asked))
     return merging.samples()
+
+
+def named(samples: Samples, profile: Profile, asked: Asked) -> Samples:
+    """With processes called as people know them. Hosts have equal pids: where several were asked, the host is part of the name."""
+    names = {target.pid: target.label for target in (profile.targets[place] for place in asked.targets if place < len(profile.targets))}
+    of_host = f" on {asked.host}" if len({one.host for one in profile.asked}) > 1 else ""
+
+    def name(pid: int) -> str:
+        number = f"process {pid}{of_host}"
+        return f"{names[pid][: MOST_NAME - len(number) - 3]} ({number})" if pid in names else number
+
+    threads = tuple(msgspec.structs.replace(thread, process=name(thread.pid)) for thread in samples.threads)
+    return msgspec.structs.replace(samples, threads=threads)

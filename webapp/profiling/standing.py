@@ -10,10 +10,11 @@ from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksP
 from clusterstate.profiles import CPU, RECORDED, SAMPLED, STACKS, TRACED, Asked, Profile, Profiles, Standing, Target
 from clusterstate.stacks import Unreadable
 
+PROCESS_ENDED = "PROCESS_ENDED"
 WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
 ENDS = {
     "STOPPED": "It was stopped before its time; what was sampled until then is here.",
-    "PROCESS_ENDED": "The process ended meanwhile; what was sampled until then is here.",
+    PROCESS_ENDED: "The process ended meanwhile; what was sampled until then is here.",
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
 }
 WORDS = {"native": "native frames", "idle": "idle threads", "python_allocators": "Python allocators"}

@@ -13,6 +13,7 @@ from clusterstate.resources import ACTORS, JOBS, NODES, PROCESSES, TASKS
 from clusterstate.store.reader import SessionReader
 from clusterstate.task_states import has_ended
 from webapp.parts import parts
+from webapp.profiling.exits import MOST_WORDS, exit_in_words
 from webapp.scope import Scope, href
 from webapp.tables.workers import WORKERS
 
@@ -57,7 +58,8 @@ def chosen(scope: Scope, args: Mapping[str, str]) -> Chosen:
 def _worker(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     worker_id = of["worker"]
     found = reader.find(PROCESSES, "worker_id", worker_id, 1)
-    return _one(f"worker {worker_id[:8]}", href("worker", worker_id=worker_id), found, reader, "No process of this worker runs now.")
+    nobody = exit_in_words(reader, worker_id) or "No process of this worker runs now."
+    return _one(f"worker {worker_id[:8]}", href("worker", worker_id=worker_id), found, reader, nobody)
 
 
 def _actor(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
@@ -67,7 +69,9 @@ def _actor(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     alive = actor.worker_id and actor.state != "DEAD"
     found = reader.find(PROCESSES, "worker_id", actor.worker_id, 1) if alive else []
     name = actor.name or actor.class_name or actor.actor_id[:8]
-    return _one(f"actor {name}", href("actor", actor_id=actor.actor_id), found, reader, f"It is {actor.state}: no process of it runs now.")
+    ended = f" {actor.exit_detail[:MOST_WORDS]}" if actor.exit_detail and actor.state == "DEAD" else ""
+    nobody = f"It is {actor.state}: no process of it runs now.{ended}"
+    return _one(f"actor {name}", href("actor", actor_id=actor.actor_id), found, reader, nobody)
 
 
 def _task(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
@@ -83,7 +87,8 @@ def _task(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     if not task.worker_id:
         return Chosen({}, about, page, nobody=f"It is {task.state}: no worker runs it yet.")
     found = reader.find(PROCESSES, "worker_id", task.worker_id, 1)
-    return replace(_one(about, page, found, reader, "The worker that ran it is gone."), while_task=task.name or "")
+    nobody = exit_in_words(reader, task.worker_id) or "The worker that ran it is gone."
+    return replace(_one(about, page, found, reader, nobody), while_task=task.name or "")
 
 
 def _job(reader: SessionReader, of: Mapping[str, str]) -> Chosen:

@@ -142,7 +142,6 @@ class Recording:
         found = Recorded(errors=counted.errors, sampled_s=sampled_s, ended="" if self._ended == FAILED else self._ended)
         if not is_same(self.target) or counted.process_exited:
             found.ended = found.ended or PROCESS_ENDED
-            found.detail = "Its exit code is not known here: the raylet that started it is told."
         if ran.is_too_large:
             found.why_not = WhyNot(FAILED, "There are more different stacks than are kept.", "Sample for a shorter time.")
         elif ran.output:

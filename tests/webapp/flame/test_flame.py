@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from clusterstate.query import BadQuery
@@ -204,6 +205,8 @@ def test_a_profile_without_samples_says_so() -> None:
 
 
 def test_processes_of_many_are_called_as_people_know_them() -> None:
-    page = flame_page(profile("main 1"), AskedFlame(by="process"), to, {7: "rank 0"})
+    samples = profile("main 1")
+    threads = tuple(msgspec.structs.replace(thread, process="rank 0 (process 7)") for thread in samples.threads)
+    page = flame_page(msgspec.structs.replace(samples, threads=threads), AskedFlame(by="process"), to)
 
     assert [box.name for box in page.drawing.boxes] == ["all", "rank 0 (process 7)", "main"]
