@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -83,10 +83,29 @@ class NodeQuestions:
 
     def ask(self, probe: Any, cluster: str, host: str, within_s: float) -> Any:
         """The value that the node worker of `host` answers. Raises Unanswered."""
-        probe_id = self.start(probe, cluster, host)
+        return self._value(self.start(probe, cluster, host), time.monotonic() + within_s, within_s)
+
+    def ask_each(self, probes: Mapping[str, tuple[str, Any]], cluster: str, within_s: float) -> dict[str, Any]:
+        """The values that hosts answer, all asked at once; an Unanswered stands for one that is not there. `probes`: by name."""
+        found: dict[str, Any] = {}
+        started: dict[str, str] = {}
+        for name, (host, probe) in probes.items():
+            try:
+                started[name] = self.start(probe, cluster, host)
+            except Unanswered as why:
+                found[name] = why
+        give_up = time.monotonic() + within_s
+        for name, probe_id in started.items():
+            try:
+                found[name] = self._value(probe_id, give_up, within_s)
+            except Unanswered as why:
+                found[name] = why
+        return found
+
+    def _value(self, probe_id: str, give_up: float, within_s: float) -> Any:
         client = self._redis()
         with store_errors():
-            found = self._wait(client, probe_id, time.monotonic() + within_s)
+            found = self._wait(client, probe_id, give_up)
             if found is not None and found.is_final:
                 queues.forget(client, probe_id)
         if found is None:

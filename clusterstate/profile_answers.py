@@ -42,7 +42,6 @@ class Abilities(msgspec.Struct, frozen=True):
     stacks: WhyNot | None = None  # py-spy, also for CPU profiles
     memory: WhyNot | None = None
     gpu: WhyNot | None = None
-    native: WhyNot | None = None
     jax: WhyNot | None = None
 
 
@@ -84,7 +83,7 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     duration_s: float = 0.0  # what was asked for
     samples: int = 0  # known at the end
     errors: int = 0  # samples that could not be read
-    ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED, IDLE_CUT; empty: it did not
+    ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED; empty: it did not
     detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end, in words
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version

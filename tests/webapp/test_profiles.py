@@ -40,7 +40,7 @@ def running(cluster: BuiltCluster, redis_client: redis.Redis, monkeypatch: pytes
     for kind in ("quick", "profile"):
         redis_client.set(keys.attended(queues.probe_queue(kind, "demo", HOST)), b"1")
     abilities = msgspec.to_builtins(Abilities())
-    monkeypatch.setattr(NodeQuestions, "ask", lambda *_: abilities)
+    monkeypatch.setattr(NodeQuestions, "ask_each", lambda self, probes, *_: dict.fromkeys(probes, abilities))
     return cluster
 
 
@@ -320,7 +320,7 @@ def test_what_is_in_the_way_of_a_trace_is_said_before_it_is_tried(
     gpu = WhyNot("UNSUPPORTED", "started without KINETO_USE_DAEMON=1", "start the worker with runtime_env=<x>")
     jax = WhyNot("NO_PROGRAM", "", "pip install jax xprof")
     abilities = msgspec.to_builtins(Abilities(gpu=gpu, jax=jax))
-    monkeypatch.setattr(NodeQuestions, "ask", lambda *_: abilities)
+    monkeypatch.setattr(NodeQuestions, "ask_each", lambda self, probes, *_: dict.fromkeys(probes, abilities))
 
     assert "This will probably fail" not in otto.page(f"{NEW}?worker={WORKER}&kind=cpu").text
     assert "start the worker with runtime_env=&lt;x&gt;" in otto.page(f"{NEW}?worker={WORKER}&kind=gpu").text
@@ -328,6 +328,33 @@ def test_what_is_in_the_way_of_a_trace_is_said_before_it_is_tried(
     assert "pip install jax xprof" in page
     assert "kind=gpu" in page
     assert "kind=gpu" not in otto.page(f"{NEW}?node={NODE}").text
+
+
+def test_what_is_in_the_way_on_one_of_two_nodes_is_said_with_its_name(
+    otto: Person, running: BuiltCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "0" * 54 + "77"
+    running.with_node(node_id=other, hostname="gpu-77")
+    running.with_node_stats(other, hostname="gpu-77", boot_id="boot")
+    running.with_worker(worker_id="a" * 56, node_id=other, pid=12)
+    running.with_process(other, 12, worker_id="a" * 56, title="ray::work", start_time_ms=1_700_000_000_000, job_id="00000001")
+    running.project()
+    why_not = WhyNot("PTRACE_SCOPE", "kernel.yama.ptrace_scope is 1", "sudo sysctl kernel.yama.ptrace_scope=0")
+    told = {NODE: msgspec.to_builtins(Abilities()), other: msgspec.to_builtins(Abilities(stacks=why_not))}
+    monkeypatch.setattr(NodeQuestions, "ask_each", lambda self, probes, *_: {name: told[name] for name in probes})
+
+    page = otto.page(f"{NEW}?workers=sort%3Dpid&kind=merged")
+
+    assert "This will probably fail on gpu-77 (1 of 2 processes)." in " ".join(page.text.split())
+
+
+def test_a_node_that_does_not_answer_in_time_leaves_it_unknown(
+    otto: Person, running: BuiltCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    page = otto.page(f"{NEW}?worker={WORKER}").text
+
+    assert "Whether it will work is not known: The node did not answer within 2 s" in page
 
 
 def test_the_workers_of_a_query_are_asked_together(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:

@@ -23,7 +23,7 @@ from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 
 with_memray = pytest.mark.skipif(
     importlib.util.find_spec("memray") is None or memray_running.debugger() is None,
-    reason="memray and a debugger are optional: pip install 'raydeck[memory]', apt install gdb",
+    reason="memray and a debugger are optional: pip install memray, apt install gdb",
 )
 GROW = """
 import time
@@ -116,7 +116,7 @@ def test_no_other_process_is_followed(asking: Asking) -> None:
 @pytest.mark.parametrize(
     ("parts", "node", "target", "reason", "fix"),
     [
-        (Parts(ours=False, debugger=True), NodeFacts(user=7), None, NO_PROGRAM, "pip install 'raydeck[memory]'"),
+        (Parts(ours=False, debugger=True), NodeFacts(user=7), None, NO_PROGRAM, "-m pip install memray"),
         (Parts(ours=True, debugger=False), NodeFacts(user=7), None, NO_PROGRAM, "apt install gdb"),
         (Parts(ours=True, debugger=True, theirs=False), NodeFacts(user=7), TargetFacts(user=7), NO_PROGRAM, "runtime_env"),
         (Parts(True, True, True, shares_files=False), NodeFacts(user=7), TargetFacts(user=7), UNSUPPORTED, "in the container of Ray"),

@@ -9,20 +9,17 @@ from typing import Any
 from flask import Response, render_template, request
 from werkzeug.exceptions import Forbidden
 
-from clusterstate.node_questions import Unanswered
-from clusterstate.probes import CheckProfiling
-from clusterstate.profile_answers import FAILED, Abilities, WhyNot, read
+from clusterstate.profile_answers import FAILED, WhyNot
 from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
-from clusterstate.resources import NODES
 from clusterstate.stacks import Unreadable
 from webapp.auth import caller, caller_if_any
 from webapp.errors import TooBusy, wants_json
 from webapp.flame.asking import parse
 from webapp.flame.formats import FORMATS
 from webapp.htmx import headers_of
-from webapp.log_hosts import own_host
 from webapp.parts import parts
+from webapp.profiling.abilities import Obstacle, checked, obstacles
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
 from webapp.profiling.exits import Exit, exits_of
 from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
@@ -36,7 +33,6 @@ from webapp.scope import Scope, href
 SHOWN = 200
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
-CHECKED_WITHIN_S = 1.5
 LABELS = {
     "stacks": "Stack trace",
     "cpu": "CPU flame graph",
@@ -66,17 +62,9 @@ class NewPage:
     kind: str
     options: Mapping[str, Number | Switch]
     typed: Mapping[str, str]
-    abilities: Abilities | None
-    unknown: str | None  # why it is not known whether it will work
+    obstacles: tuple[Obstacle, ...]  # what is in the way of the chosen kind
+    unknown: tuple[str, ...]  # why it is not known whether it will work, by host
     problem: str | None
-
-    @property
-    def obstacle(self) -> WhyNot | None:
-        """What is in the way of the chosen kind."""
-        if self.abilities is None:
-            return None
-        by_kind = {"memory": self.abilities.memory, "gpu": self.abilities.gpu, "jax": self.abilities.jax}
-        return by_kind.get(self.kind, self.abilities.stacks)
 
 
 @dataclass(frozen=True)
@@ -249,28 +237,10 @@ def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, st
     if kind not in KINDS:
         raise BadQuery(f"kind is {kind[:32]!r}; it must be one of {', '.join(KINDS)}.")
     kind = kind if kind in kinds else kinds[0]
-    abilities, unknown = _abilities(scope, found)
-    page = NewPage(found, kinds, kind, OPTIONS[kind], given, abilities, unknown, problem)
+    hosts = checked(scope, found)
+    unknown = tuple(dict.fromkeys(one.unknown for one in hosts if one.unknown is not None))
+    page = NewPage(found, kinds, kind, OPTIONS[kind], given, obstacles(hosts, kind), unknown, problem)
     return html(render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED), status)
-
-
-def _abilities(scope: Scope, found: Chosen) -> tuple[Abilities | None, str | None]:
-    """Whether the first process could be looked into; or why that is not known."""
-    if scope.is_past:
-        return None, "This session has ended."
-    if not found.targets:
-        return None, None
-    first = found.targets[0]
-    node = scope.reader.get(NODES, first.node_id)
-    host = own_host(scope.reader, node) if node is not None else None
-    if host is None:
-        return None, "No node collector runs on its node: `raydeck node` there starts one."
-    probe = CheckProfiling(first.node_id, first.pid, first.started_ms)
-    try:
-        told: Abilities = read(parts().questions.ask(probe, scope.cluster, host, CHECKED_WITHIN_S), Abilities)
-    except (Unanswered, Unreadable) as why:
-        return None, str(why)
-    return told, None
 
 
 def _refuse_unless_live(scope: Scope) -> None:

@@ -40,7 +40,7 @@ def check_profiling(node_id: str, pid: int | None, started_ms: int | None) -> di
             return _plain(abilities(place.node, target))
     except Refused as refused:
         why = refused.why_not
-        return _plain(Abilities(why, why, why, why, why))
+        return _plain(Abilities(why, why, why, why))
 
 
 def abilities(node: NodeFacts, target: Target | None) -> Abilities:
@@ -50,7 +50,7 @@ def abilities(node: NodeFacts, target: Target | None) -> Abilities:
     memory = memory_recording.obstacle(memory_recording.parts_for(target), node, facts)
     gpu = gpu_tracing.obstacle(gpu_tracing.parts_for(target), target, node, facts)
     jax = jax_tracing.obstacle(jax_tracing.parts_for(target), target, node, facts)
-    return Abilities(stacks=why_not, memory=memory, gpu=gpu, native=why_not, jax=jax)
+    return Abilities(stacks=why_not, memory=memory, gpu=gpu, jax=jax)
 
 
 def record_cpu(

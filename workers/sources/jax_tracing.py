@@ -17,6 +17,7 @@ from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, OTHER_USER, U
 from clusterstate.stacks import MOST_BYTES
 from workers.sources import profile_facts, profile_obstacles
 from workers.sources.cpu_recording import PROCESS_ENDED, Recorded
+from workers.sources.own_python import installing
 from workers.sources.private_folders import PrivateFolder, Unfit, private_folder
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
@@ -36,7 +37,7 @@ WRITTEN_WITHIN_S = 30.0
 TRACE_SUFFIX = ".trace.json.gz"
 ENVIRON = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
 """The collector must not take the GPU that the job has."""
-FIX_OURS = "Install JAX and its trace reader beside Raydeck on this node: pip install jax xprof"
+FIX_OURS = f"Install JAX and its trace reader beside Raydeck on this node: {installing('jax', 'xprof')}"
 FIX_THEIRS = "Start the profiler server in the program, once in each process: jax.profiler.start_server(9999)"
 FIX_SIZE = "Trace it for fewer seconds."
 FIX_LONGER = "Trace it for more seconds, while it computes."

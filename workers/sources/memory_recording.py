@@ -14,6 +14,7 @@ from clusterstate.stacks import BYTES, MOST_DEPTH, Frame, Merging, Samples, Thre
 from workers.sources import memray_running, private_folders, profile_facts, profile_obstacles
 from workers.sources.cpu_recording import LOOK_EVERY_S, PROCESS_ENDED, SAID_EVERY_S, STOP_EVERY_S, STOPPED, TASK_ENDED, Recorded, runs_task
 from workers.sources.memray_running import Options
+from workers.sources.own_python import installing
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 from workers.sources.profile_targets import Target, is_same, title_of
@@ -21,7 +22,7 @@ from workers.sources.py_spy_decode import name_of
 
 MARGIN_S = 60
 """After its time, and so long, the process ends the following by itself."""
-FIX_OURS = "Install it with Raydeck on this node: pip install 'raydeck[memory]'"
+FIX_OURS = f"Install it beside Raydeck on this node: {installing('memray')}"
 FIX_FILES = "Run `raydeck node` in the container of Ray; under systemd without PrivateTmp, and with ReadWritePaths=/tmp."
 FIX_DEBUGGER = "Install a debugger on this node: apt install gdb"
 FIX_THEIRS = "Install memray where the job runs, for example with runtime_env={'pip': ['memray']}, or beside Ray on this node."

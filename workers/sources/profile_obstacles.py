@@ -18,12 +18,13 @@ from clusterstate.profile_answers import (
     UNSUPPORTED,
     WhyNot,
 )
+from workers.sources.own_python import installing
 
 MOST_WORDS = 1_500
 """Of what a profiler said."""
 MAY_TRACE = {1: "a process may trace its own children alone", 2: "only who has CAP_SYS_PTRACE may trace"}
 
-FIX_PROGRAM = "Install it beside Raydeck on this node: pip install py-spy"
+FIX_PROGRAM = f"Install it beside Raydeck on this node: {installing('py-spy')}"
 FIX_SCOPE = "sudo sysctl kernel.yama.ptrace_scope=0"
 FIX_SCOPE_FOR_GOOD = " (kept over a restart: echo kernel.yama.ptrace_scope=0 | sudo tee /etc/sysctl.d/10-ptrace.conf)"
 FIX_CONTAINER = (
