@@ -261,6 +261,8 @@ class RecordCpu:
     native: bool = False
     idle: bool = False  # threads that wait count too
     subprocesses: bool = False
+    gil: bool = False  # only threads that hold it
+    nonblocking: bool = False  # the process is not stopped for a sample; not with native
     while_task: str = ""  # the name of a task: sampling ends when the process runs it no more
 
 
@@ -281,7 +283,10 @@ class RecordManyCpu:
     node_ids: tuple[str, ...]
     duration_s: int  # 1 to 60, of each
     rate_hz: int  # 1 to 100
+    native: bool = False
     idle: bool = False
+    gil: bool = False
+    nonblocking: bool = False
 
 
 @dataclass(frozen=True)

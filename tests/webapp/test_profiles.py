@@ -144,6 +144,32 @@ def test_who_asks_too_late_is_told_how_it_ended(otto: Person, running: BuiltClus
     assert "It has ended: NODE_OUT_OF_MEMORY. exit code None" in page
 
 
+def test_native_frames_of_a_process_that_is_not_stopped_are_refused_and_nothing_typed_is_lost(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    answer = otto.post(NEW, {"worker": WORKER, "kind": "cpu", "native": "1", "nonblocking": "1", "duration": "37"})
+
+    assert answer.status_code == 400
+    assert "native and nonblocking exclude one another" in answer.text
+    assert 'value="37"' in answer.text
+
+
+def test_more_samples_than_cpu_was_used_are_said_to_be_threads_that_wait(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    merging = Merging()
+    merging.add(Thread(4711, 1), [Frame("wait")], 400)
+    packed = stacks.pack(merging.samples())
+    where = start(otto, kind="cpu")
+    told = ProfileProgress(sampled_s=10.0, duration_s=10.0, samples=400, cpu_s=0.2, packed_bytes=len(packed))
+    answered(redis_client, "profile", told, [packed])
+
+    page = otto.page(where).text
+
+    assert "The kernel counted 0.2 s of CPU, but threads were seen running for longer" in page
+    assert "nonblocking=1" in page
+
+
 def test_a_second_profile_of_a_process_is_refused_meanwhile(otto: Person, running: BuiltCluster) -> None:
     start(otto, kind="cpu")
     answer = otto.post(NEW, {"worker": WORKER, "kind": "cpu"})

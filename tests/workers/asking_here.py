@@ -62,14 +62,16 @@ class Asking:
 
     def record(self, pid: int, seconds: int = 1, started_ms: int | None = None, **asked: Any) -> tuple[ProfileProgress, Samples]:
         self.parts.clear()
-        given = {"rate_hz": 100, "native": False, "idle": False, "subprocesses": False, "while_task": "", **asked}
+        switches = dict.fromkeys(("native", "idle", "subprocesses", "gil", "nonblocking"), False)
+        given = {"rate_hz": 100, **switches, "while_task": "", **asked}
         start = started_ms if started_ms is not None else began(pid)
         return self._recorded(profiling.record_cpu(NODE, pid, start, seconds, **given))
 
-    def record_many(self, pids: list[int], seconds: int = 1) -> tuple[ProfileProgress, Samples]:
+    def record_many(self, pids: list[int], seconds: int = 1, **asked: bool) -> tuple[ProfileProgress, Samples]:
         self.parts.clear()
+        given = {**dict.fromkeys(("native", "idle", "gil", "nonblocking"), False), **asked}
         starts = tuple(began(pid) if is_running(pid) else 1 for pid in pids)
-        return self._recorded(many_recordings.record_many_cpu(NODE, tuple(pids), starts, (0,) * len(pids), (NODE,), seconds, 50, False))
+        return self._recorded(many_recordings.record_many_cpu(NODE, tuple(pids), starts, (0,) * len(pids), (NODE,), seconds, 50, **given))
 
     def record_memory(self, pid: int, seconds: int = 1, **asked: Any) -> tuple[ProfileProgress, Samples]:
         self.parts.clear()

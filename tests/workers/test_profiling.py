@@ -213,6 +213,22 @@ def test_a_process_that_ends_leaves_what_was_sampled(asking: Asking) -> None:
     assert samples.total > 20
 
 
+def test_a_profile_says_how_much_the_process_ran_as_the_kernel_counts_it(asking: Asking) -> None:
+    busy, _ = asking.record(asking.start(), 1)
+    idle, _ = asking.record(asking.start(SLEEP), 1, nonblocking=True)
+    assert busy.cpu_s is not None
+    assert idle.cpu_s is not None
+    assert busy.cpu_s > idle.cpu_s
+    assert idle.cpu_s < 0.3
+
+
+def test_a_process_that_is_not_stopped_for_its_samples_and_one_that_holds_the_gil_are_sampled(asking: Asking) -> None:
+    pid = asking.start()
+    for options in ({"nonblocking": True}, {"gil": True}):
+        progress, samples = asking.record(pid, 1, **options)
+        assert (progress.why_not, samples.total > 10) == (None, True)
+
+
 def test_an_idle_process_is_said_to_be_idle_and_has_samples_when_idle_ones_count(asking: Asking) -> None:
     pid = asking.start(SLEEP)
     progress, _ = asking.record(pid)

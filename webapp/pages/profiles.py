@@ -99,15 +99,15 @@ def start_profile(scope: Scope) -> Response:
     """Records who asks in the audit trail, asks the nodes, and goes to the profile's page."""
     _refuse_unless_live(scope)
     kind = request.form.get("kind", "")
-    options = read_options(kind, request.form)
     found = chosen(scope, request.form)
     now = parts().now()
     try:
+        options = read_options(kind, request.form)
         profile, questions = plan(scope, found, kind, options, caller().name, now)
     except BadQuery as why:
         if wants_json():
             raise
-        return _form(scope, request.form, str(why), 422)
+        return _form(scope, request.form, str(why), 400)
     _note("profile.start", {**_told(profile), "options": dict(options), "pids": [one.pid for one in profile.targets[:64]]})
     try:
         profile = parts().profiles.start(profile, questions, now)

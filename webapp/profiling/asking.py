@@ -42,6 +42,9 @@ class Switch:
     hint: str
 
 
+GIL = Switch("Holding the GIL", "Only threads that hold Python's lock: what keeps the others waiting")
+NONBLOCKING = Switch("Without stopping it", "Not held for each sample: nothing is slowed, some samples are torn. Not with native frames")
+
 OPTIONS: dict[str, dict[str, Number | Switch]] = {
     STACKS: {
         "native": Switch("Native frames", "C, C++ and Cython too; takes longer, and the process stands still meanwhile"),
@@ -53,6 +56,8 @@ OPTIONS: dict[str, dict[str, Number | Switch]] = {
         "native": Switch("Native frames", "C, C++ and Cython too; costs the process more"),
         "idle": Switch("Idle threads", "Threads that wait count too: shows where time goes, not only CPU"),
         "subprocesses": Switch("Subprocesses", "Python processes below it"),
+        "gil": GIL,
+        "nonblocking": NONBLOCKING,
     },
     MEMORY: {
         "duration": Number("Duration", 1, MOST_SECONDS, 10, "s"),
@@ -69,7 +74,10 @@ OPTIONS: dict[str, dict[str, Number | Switch]] = {
     MERGED: {
         "duration": Number("Duration", 1, 60, 10, "s"),
         "rate": Number("Rate", 1, 100, 20, "Hz"),
+        "native": Switch("Native frames", "C, C++ and Cython too; costs the processes more"),
         "idle": Switch("Idle threads", "Threads that wait count too"),
+        "gil": GIL,
+        "nonblocking": NONBLOCKING,
     },
 }
 
@@ -83,7 +91,10 @@ def read_options(kind: str, typed: Mapping[str, str]) -> dict[str, Option]:
     """The options of a form. Raises BadQuery, which names what is allowed."""
     if kind not in KINDS:
         raise BadQuery(f"kind is {kind[:32]!r}; it must be one of {', '.join(KINDS)}.")
-    return {name: _option(name, option, typed.get(name, "")) for name, option in OPTIONS[kind].items()}
+    options = {name: _option(name, option, typed.get(name, "")) for name, option in OPTIONS[kind].items()}
+    if options.get("native") and options.get("nonblocking"):
+        raise BadQuery("native and nonblocking exclude one another: native frames are read while the process stands still.")
+    return options
 
 
 def plan(scope: Scope, found: Chosen, kind: str, options: dict[str, Option], who: str, now: float) -> tuple[Profile, list[Question]]:
@@ -171,4 +182,4 @@ def _probe(profile: Profile, places: tuple[int, ...], while_task: str) -> object
         return RecordJax(node_id, pid, started_ms, duration)
     if profile.kind == CENSUS:
         return DumpManyStacks(node_id, pids, starts, nodes, node_ids, passes=passes, native=flags["native"])
-    return RecordManyCpu(node_id, pids, starts, nodes, node_ids, duration, rate, idle=flags["idle"])
+    return RecordManyCpu(node_id, pids, starts, nodes, node_ids, duration, rate, **flags)

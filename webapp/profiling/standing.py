@@ -17,7 +17,14 @@ ENDS = {
     PROCESS_ENDED: "The process ended meanwhile; what was sampled until then is here.",
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
 }
-WORDS = {"native": "native frames", "idle": "idle threads", "python_allocators": "Python allocators"}
+WORDS = {
+    "gil": "the GIL alone",
+    "nonblocking": "no stops",
+    "native": "native frames",
+    "idle": "idle threads",
+    "python_allocators": "Python allocators",
+}
+RUNS_UNSEEN_S = 0.5
 MOSTLY = 0.05
 """Of the samples that one busy thread has."""
 PROGRESS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) of (\d{1,9}(?:\.\d{1,3})?)\b")
@@ -103,12 +110,26 @@ class ProfileStanding:
         return self.samples is not None and 0 < self.samples < MOSTLY * int(rate) * sampled
 
     @property
+    def cpu_s(self) -> float | None:
+        """What the processes used while they were sampled; None where that is not known."""
+        known = [host.progress.cpu_s for host in self.hosts if host.progress is not None and host.progress.cpu_s is not None]
+        return sum(known) if known else None
+
+    @property
+    def counts_what_waits(self) -> bool:
+        """Whether much more was seen running than used CPU: on a busy machine threads that were just let go on look as if they ran."""
+        asked, rate = self.profile.options, self.profile.options.get("rate")
+        if not rate or asked.get("idle") or asked.get("nonblocking") or asked.get("subprocesses") or self.cpu_s is None:
+            return False
+        return (self.samples or 0) / int(rate) > 2 * self.cpu_s + RUNS_UNSEEN_S
+
+    @property
     def options(self) -> tuple[str, ...]:
         """What was asked for, in words."""
         asked = self.profile.options
         numbers = {"duration": "{} s", "rate": "{} Hz", "passes": "{} passes"}
         return tuple(
-            numbers[name].format(value) if name in numbers else f"with {WORDS.get(name, name)}"
+            numbers[name].format(value) if name in numbers else WORDS.get(name, f"with {name}")
             for name, value in asked.items()
             if value and not (name == "passes" and value == 1)
         )

@@ -46,7 +46,10 @@ def record_many_cpu(
     node_ids: tuple[str, ...],
     duration_s: int,
     rate_hz: int,
+    native: bool,
     idle: bool,
+    gil: bool,
+    nonblocking: bool,
 ) -> dict[str, Any]:
     """Tells packed samples of all in parts at the end; answers a ProfileProgress."""
     if not len(pids) == len(started_ms) == len(nodes) <= MOST_PROCESSES or any(not 0 <= node < len(node_ids) for node in nodes):
@@ -55,7 +58,7 @@ def record_many_cpu(
         raise CannotAnswer(f"A profile of many lasts 1 to {MOST_SECONDS} s, with 1 to {MOST_HZ} samples a second.")
     place = Place()
     asked = [Asked(pid, began, node_ids[node]) for pid, began, node in zip(pids, started_ms, nodes, strict=True)]
-    together = _Together(place, Wanted(duration_s, rate_hz, idle=idle), list(dict.fromkeys(asked)))
+    together = _Together(place, Wanted(duration_s, rate_hz, native, idle, gil=gil, nonblocking=nonblocking), list(dict.fromkeys(asked)))
     together.run()
     profiler = version_of(place.program) if place.program is not None else ""
     return told(together.outcome(), duration_s, profiler, tuple(together.processes))
@@ -71,6 +74,7 @@ class _Together:
     processes: list[ProcessProgress] = field(default_factory=list)
     _merging: Merging = field(default_factory=Merging)
     _errors: int = 0
+    _cpu_s: float | None = None
     _sampled_s: float = 0.0
     _is_stopped: bool = False
 
@@ -106,7 +110,7 @@ class _Together:
         samples = self._merging.samples()
         reasons = {one.why_not for one in self.processes}
         alone = next(iter(reasons)) if len(reasons) == 1 else None
-        return Recorded(samples, self._sampled_s, self._errors, STOPPED if self._is_stopped else "", why_not=alone)
+        return Recorded(samples, self._sampled_s, self._errors, self._cpu_s, STOPPED if self._is_stopped else "", why_not=alone)
 
     def _goes_on(self, one: Asked, steps: Generator[None, None, Recorded]) -> bool:
         try:
@@ -119,6 +123,8 @@ class _Together:
     def _add(self, one: Asked, found: Recorded) -> None:
         self._merging.add_samples(found.samples)
         self._errors += found.errors
+        if found.cpu_s is not None:
+            self._cpu_s = (self._cpu_s or 0.0) + found.cpu_s
         self._sampled_s = max(self._sampled_s, found.sampled_s)
         self.processes.append(ProcessProgress(one.pid if 0 <= one.pid <= 1 << 31 else 0, found.samples.total, found.why_not))
 

@@ -62,6 +62,8 @@ def record_cpu(
     native: bool,
     idle: bool,
     subprocesses: bool,
+    gil: bool,
+    nonblocking: bool,
     while_task: str,
 ) -> dict[str, Any]:
     """Tells packed samples in parts at the end; answers a ProfileProgress."""
@@ -71,7 +73,7 @@ def record_cpu(
     program = place.program
     if program is None:
         return told(Recorded(why_not=profile_obstacles.before(place.node)), duration_s, "")
-    wanted = Wanted(duration_s, rate_hz, native, idle, subprocesses, while_task)
+    wanted = Wanted(duration_s, rate_hz, native, idle, subprocesses, gil, nonblocking, while_task)
 
     def record(target: Target, note: Note) -> Recorded:
         return Recording(program, target, wanted, place.node, running().report, running().should_stop).run(note)
@@ -150,6 +152,7 @@ def told(found: Recorded, duration_s: int, profiler: str, processes: tuple[Proce
             duration_s=float(duration_s),
             samples=found.samples.total,
             errors=found.errors,
+            cpu_s=found.cpu_s,
             ended=found.ended,
             detail=found.detail[:2000],
             why_not=found.why_not,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from clusterstate.profile_answers import BUSY, ENDED, FAILED, WhyNot
 from clusterstate.stacks import Samples
 from workers.sources import profile_facts, profile_obstacles, py_spy_decode
@@ -36,6 +38,8 @@ class Wanted:
     native: bool = False
     idle: bool = False
     subprocesses: bool = False
+    gil: bool = False
+    nonblocking: bool = False
     while_task: str = ""
 
 
@@ -46,6 +50,7 @@ class Recorded:
     samples: Samples = field(default_factory=Samples)
     sampled_s: float = 0.0
     errors: int = 0
+    cpu_s: float | None = None
     ended: str = ""
     detail: str = ""
     why_not: WhyNot | None = None
@@ -66,6 +71,8 @@ class Recording:
     _ended: str = ""
     _next_word: float = 0.0
     _next_look: float = 0.0
+    _cpu_before: float | None = None
+    _cpu_last: float | None = None
 
     def run(self, note: Note) -> Recorded:
         steps = self.steps(note)
@@ -101,7 +108,14 @@ class Recording:
     def _start(self) -> Spy:
         asked = self.wanted
         words = record_words(
-            self.target.pid, asked.duration_s, asked.rate_hz, native=asked.native, idle=asked.idle, subprocesses=asked.subprocesses
+            self.target.pid,
+            asked.duration_s,
+            asked.rate_hz,
+            native=asked.native,
+            idle=asked.idle,
+            subprocesses=asked.subprocesses,
+            gil=asked.gil,
+            nonblocking=asked.nonblocking,
         )
         return Spy(self.program, words, self.target, writes_when_parent_dies=True)
 
@@ -112,12 +126,17 @@ class Recording:
             now = time.monotonic()
             if begun_at is None and BEGUN in spy.said():
                 begun_at = now
+                self._cpu_before = self._cpu_last = cpu_seconds(self.target.pid)
+            elif now >= self._next_look:
+                self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
             self._say(now, begun_at)
             self._ended = self._ended or self._why_end(now, begun_at, spy)
             if self._ended:
+                self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
                 spy.interrupt()
                 return begun_at, now
             yield
+        self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
         return begun_at, time.monotonic()
 
     def _why_end(self, now: float, begun_at: float | None, spy: Spy) -> str:
@@ -142,6 +161,8 @@ class Recording:
         found = Recorded(errors=counted.errors, sampled_s=sampled_s, ended="" if self._ended == FAILED else self._ended)
         if not is_same(self.target) or counted.process_exited:
             found.ended = found.ended or PROCESS_ENDED
+        if self._cpu_before is not None and self._cpu_last is not None:
+            found.cpu_s = round(max(0.0, self._cpu_last - self._cpu_before), 2)
         if ran.is_too_large:
             found.why_not = WhyNot(FAILED, "There are more different stacks than are kept.", "Sample for a shorter time.")
         elif ran.output:
@@ -158,6 +179,15 @@ class Recording:
         if ran.code == 0 or "no stack counts" in ran.words.lower():
             return profile_obstacles.idle(sampled_s) if not self.wanted.idle else WhyNot(FAILED, profile_obstacles.shortened(ran.words))
         return profile_obstacles.after(ran.words, self.node, profile_facts.target_facts(self.target))
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """What a process has used of all cores since it began, in user and system mode; None: it is gone."""
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return float(used.user + used.system)
 
 
 def busy(why: str) -> Recorded:

@@ -71,12 +71,15 @@ def dump_words(pid: int, *, native: bool, nonblocking: bool = False) -> list[str
     return ["dump", "--json", "--full-filenames", "--pid", f"{pid:d}", *_if(native, "--native"), *_if(nonblocking, "--nonblocking")]
 
 
-def record_words(pid: int, duration_s: int, rate_hz: int, *, native: bool, idle: bool, subprocesses: bool) -> list[str]:
-    """Arguments that sample a process; `{output}` is where it is written."""
+def record_words(
+    pid: int, duration_s: int, rate_hz: int, *, native: bool, idle: bool, subprocesses: bool, gil: bool = False, nonblocking: bool = False
+) -> list[str]:
+    """Arguments that sample a process; `{output}` is where it is written. py-spy refuses native with nonblocking."""
     return [
         "record", "--format", "raw", "--threads", "--full-filenames", "--output", "{output}",
         "--pid", f"{pid:d}", "--duration", f"{duration_s:d}", "--rate", f"{rate_hz:d}",
         *_if(native, "--native"), *_if(idle, "--idle"), *_if(subprocesses, "--subprocesses"),
+        *_if(gil, "--gil"), *_if(nonblocking, "--nonblocking"),
     ]  # fmt: skip
 
 
