@@ -63,7 +63,7 @@ def recorded(asker: Asker, probe_id: str) -> tuple[ProfileProgress, Samples]:
     return read(answer.value, ProfileProgress), unpack(packed) if packed else Samples()
 
 
-def wait_until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+def wait_until(holds: Callable[[], bool], within_s: float = 40.0) -> None:
     give_up = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < give_up

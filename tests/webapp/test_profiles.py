@@ -171,10 +171,11 @@ def test_more_samples_than_cpu_was_used_are_said_to_be_threads_that_wait(
 
 
 def test_a_second_profile_of_a_process_is_refused_meanwhile(otto: Person, running: BuiltCluster) -> None:
-    start(otto, kind="cpu")
+    where = start(otto, kind="cpu")
     answer = otto.post(NEW, {"worker": WORKER, "kind": "cpu"})
     assert answer.status_code == 429
     assert "is profiled already" in answer.text
+    assert f'href="{where}"' in answer.text  # what is in the way can be looked at
 
 
 @pytest.mark.parametrize(
@@ -407,3 +408,41 @@ def test_the_actors_of_a_class_are_asked_together(otto: Person, running: BuiltCl
     told = otto.get(start(otto, **{"worker": "", "class": "Trainer", "kind": "merged"}) + ".json").get_json()
 
     assert (told["about"], told["processes"]) == ("actors of class Trainer", 1)
+
+
+def test_the_actors_of_a_class_are_those_of_one_job_where_it_is_named(otto: Person, running: BuiltCluster) -> None:
+    other = "b" * 56
+    running.with_process(NODE, 4712, worker_id=other, title="ray::Trainer", start_time_ms=1_700_000_000_001)
+    for job_id, worker_id in (("00000001", WORKER), ("00000002", other)):
+        running.with_job(job_id=job_id)
+        running.with_actor(class_name="Trainer", worker_id=worker_id, node_id=NODE, state="ALIVE", job_id=job_id)
+    running.project()
+
+    told = otto.get(start(otto, **{"worker": "", "class": "Trainer", "job": "00000002", "kind": "merged"}) + ".json").get_json()
+
+    assert (told["about"], told["processes"]) == ("actors of class Trainer of job 00000002", 1)
+
+
+def test_a_task_that_ended_before_it_was_sampled_is_not_said_to_have_samples(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    where = start(otto, kind="cpu")
+    answered(redis_client, "profile", ProfileProgress(ended="TASK_ENDED"), [])
+
+    assert "The task ended before anything was sampled." in otto.page(where).text
+    told = otto.get(where + ".json").get_json()
+    assert (told["state"], told["samples"]) == ("FAILED", None)
+
+
+def test_a_worker_is_called_what_it_called_itself_as_it_was_looked_at(
+    otto: Person, running: BuiltCluster, redis_client: redis.Redis
+) -> None:
+    thread = ThreadStack(1, "MainThread", True, False, (Frame("main", "/app/a.py", 1),))
+    where = start(otto, worker="", node=NODE, kind="census", passes="2")
+    looks = [ProcessStacks(4711, 1, (thread,), at=float(1 + place), title="ray::later", in_pass=1 + place) for place in range(2)]
+    answered(redis_client, "profile", StacksPart(()), [msgspec.json.encode(StacksPart((one,))) for one in looks])
+
+    page = otto.page(where).text
+
+    assert "ray::later" in page
+    assert "looked at 2 times in 1.0 s" in page

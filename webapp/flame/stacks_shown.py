@@ -93,6 +93,7 @@ class CensusPage:
     seen: int
     asked_of: int
     passes: int
+    over_s: float
     groups: tuple[GroupShown, ...]
     resting: tuple[GroupShown, ...]
     resting_threads: int
@@ -125,6 +126,7 @@ def census_page(members: list[Member], asked: AskedStacks, to: To) -> CensusPage
         seen=found.seen,
         asked_of=len(members),
         passes=found.passes,
+        over_s=found.over_s,
         groups=tuple(_group(group, found, place < OPEN) for place, group in enumerate(found.groups[:MOST_GROUPS])),
         resting=tuple(_group(group, found, False) for group in found.resting[:MOST_GROUPS]),
         resting_threads=sum(map(len, found.resting)),

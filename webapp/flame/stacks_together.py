@@ -86,6 +86,7 @@ class Census:
     seen: int  # members with an answer
     missing: tuple[Member, ...]
     passes: int
+    over_s: float  # from the first look to the last
     sentence: str
 
 
@@ -111,8 +112,13 @@ def census(members: Sequence[Member], *, lines: bool = False, everything: bool =
         seen=len(present),
         missing=tuple(member for member in members if member.last is None),
         passes=max((len(member.passes) for member in members), default=0),
+        over_s=_between([answer.at for member in present for answer in member.passes if answer.at]),
         sentence=_sentence(mains, sum(map(len, mains))),
     )
+
+
+def _between(moments: list[float]) -> float:
+    return max(moments) - min(moments) if moments else 0.0
 
 
 def threads_of(process: ProcessStacks, *, lines: bool = False) -> tuple[tuple[Group, ...], tuple[Group, ...]]:

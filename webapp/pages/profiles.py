@@ -31,6 +31,7 @@ from webapp.roles import ADMIN, OPERATOR
 from webapp.scope import Scope, href
 
 SHOWN = 200
+MOST_UNDER_WAY = 20
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
 LABELS = {
@@ -65,6 +66,7 @@ class NewPage:
     obstacles: tuple[Obstacle, ...]  # what is in the way of the chosen kind
     unknown: tuple[str, ...]  # why it is not known whether it will work, by host
     problem: str | None
+    under_way: tuple[ProfileStanding, ...]  # of other profiles, where these are in the way
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,7 @@ def delete_profile(scope: Scope, profile_id: str) -> Response:
 
 
 def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, status: int = 200) -> Response:
+    """With what was typed. The status 429 shows what is in the way."""
     found = chosen(scope, given)
     kinds = kinds_for(found)
     kind = given.get("kind") or kinds[0]
@@ -238,9 +241,15 @@ def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, st
         raise BadQuery(f"kind is {kind[:32]!r}; it must be one of {', '.join(KINDS)}.")
     kind = kind if kind in kinds else kinds[0]
     hosts = checked(scope, found)
+    under_way = _under_way(scope) if status == 429 else ()
     unknown = tuple(dict.fromkeys(one.unknown for one in hosts if one.unknown is not None))
-    page = NewPage(found, kinds, kind, OPTIONS[kind], given, obstacles(hosts, kind), unknown, problem)
+    page = NewPage(found, kinds, kind, OPTIONS[kind], given, obstacles(hosts, kind), unknown, problem, under_way)
     return html(render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED), status)
+
+
+def _under_way(scope: Scope) -> tuple[ProfileStanding, ...]:
+    newest = (one for one in parts().profiles.newest(scope.cluster, MOST_UNDER_WAY) if one.outcome is None)
+    return tuple(standing for standing in (standing_of(parts().profiles, one) for one in newest) if not standing.is_over)
 
 
 def _refuse_unless_live(scope: Scope) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterstate.profile_answers import ProcessStacks
-from clusterstate.profiles import CENSUS, MERGED, STACKS, TRACED, Profile
+from clusterstate.profiles import CENSUS, MERGED, STACKS, TRACED, Profile, Target
 from clusterstate.query import BadQuery
 from clusterstate.stacks import Samples, Unreadable
 from webapp import background
@@ -100,15 +100,23 @@ def members_of(standing: ProfileStanding) -> list[Member]:
             for process in part.processes:
                 if process.pid in by_pid:
                     told.setdefault(by_pid[process.pid], {})[process.in_pass] = process
-    names = Counter(target.label for target in profile.targets)
+    passes = {place: tuple(process for _, process in sorted(seen.items())) for place, seen in told.items()}
+    labels = [_label(target, passes.get(place, ())) for place, target in enumerate(profile.targets)]
+    count = Counter(labels)
     return [
         Member(
-            label=target.label if names[target.label] == 1 else f"{target.label} (pid {target.pid})",
-            passes=tuple(process for _, process in sorted(told.get(place, {}).items())),
+            label=label if count[label] == 1 else f"{label} (pid {target.pid})",
+            passes=passes.get(place, ()),
             href=href("worker", worker_id=target.worker_id) if target.worker_id else None,
         )
-        for place, target in enumerate(profile.targets)
+        for place, (target, label) in enumerate(zip(profile.targets, labels, strict=True))
     ]
+
+
+def _label(target: Target, passes: tuple[ProcessStacks, ...]) -> str:
+    """The name of an actor; of another worker what it called itself as it was looked at: it may run another task by then."""
+    title = next((one.title for one in reversed(passes) if one.title), "")
+    return title if title and target.actor_id is None and target.kind == "WORKER" else target.label
 
 
 def as_text(standing: ProfileStanding) -> Iterator[bytes]:

@@ -17,6 +17,11 @@ ENDS = {
     PROCESS_ENDED: "The process ended meanwhile; what was sampled until then is here.",
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
 }
+NOTHING = {
+    "STOPPED": "It was stopped before anything was sampled.",
+    PROCESS_ENDED: "The process ended before anything was sampled.",
+    "TASK_ENDED": "The task ended before anything was sampled.",
+}
 WORDS = {
     "gil": "the GIL alone",
     "nonblocking": "no stops",
@@ -83,7 +88,7 @@ class ProfileStanding:
     @property
     def samples(self) -> int | None:
         """Of all hosts; None where nothing is sampled, or not yet."""
-        known = [host.progress.samples for host in self.hosts if host.progress is not None]
+        known = [host.progress.samples for host in self.hosts if host.has_told and host.progress is not None]
         return sum(known) if known and self.profile.kind in SAMPLED else None
 
     @property
@@ -198,7 +203,7 @@ def _host(one: Standing, profile: Profile) -> HostStanding:
 def _came_to_nothing(progress: ProfileProgress | None, stacks: tuple[ProcessStacks, ...]) -> bool:
     """Whether it was answered why not, and nothing else."""
     if progress is not None:
-        return progress.why_not is not None and not progress.packed_bytes
+        return not progress.packed_bytes and (progress.why_not is not None or bool(progress.ended))
     return bool(stacks) and all(one.why_not is not None and not one.threads for one in stacks)
 
 
@@ -216,7 +221,7 @@ def _ends(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[str]:
         if host.state == CANCELED:
             yield "It was cancelled: nothing of it was kept."
         if progress is not None and progress.ended in ENDS:
-            words = ENDS[progress.ended] if profile.kind in SAMPLED else "The process ended meanwhile."
+            words = ENDS[progress.ended] if host.has_told else NOTHING[progress.ended]
             yield f"{words} {progress.detail}".strip()
         if progress is not None and progress.errors:
             yield f"{progress.errors} samples could not be read, because the stack changed while it was looked at."

@@ -24,6 +24,7 @@ PLACES = frozenset({"after", "before", "limit", "columns"})
 PYTHON = ("WORKER", "DRIVER")
 NAMES = ("worker", "actor", "task", "attempt", "job", "class", "node", "pid", "workers")
 """Arguments of a URL that say what a profile is of. `workers` is a query string of the table of workers."""
+UNSEEN = "no node collector has seen its process yet: try again in a few seconds, or see on its node's page whether one runs there."
 LONGEST = {"workers": 4_000}
 """Characters of an argument; of others 256."""
 
@@ -52,13 +53,15 @@ def chosen(scope: Scope, args: Mapping[str, str]) -> Chosen:
     for name, choose in CHOICES.items():
         if name in of:
             return replace(choose(scope.reader, of), of=of)
-    raise BadQuery("Name what to look into: worker=, actor=, task=, job=, class=, workers= or node= (with pid=: one process of it).")
+    raise BadQuery(
+        "Name what to look into: worker=, actor=, task=, job=, class= (with job=: of that job), workers= or node= (with pid=: one process)."
+    )
 
 
 def _worker(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     worker_id = of["worker"]
     found = reader.find(PROCESSES, "worker_id", worker_id, 1)
-    nobody = exit_in_words(reader, worker_id) or "No process of this worker runs now."
+    nobody = exit_in_words(reader, worker_id) or f"No process of this worker is known: {UNSEEN}"
     return _one(f"worker {worker_id[:8]}", href("worker", worker_id=worker_id), found, reader, nobody)
 
 
@@ -70,7 +73,7 @@ def _actor(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     found = reader.find(PROCESSES, "worker_id", actor.worker_id, 1) if alive else []
     name = actor.name or actor.class_name or actor.actor_id[:8]
     ended = f" {actor.exit_detail[:MOST_WORDS]}" if actor.exit_detail and actor.state == "DEAD" else ""
-    nobody = f"It is {actor.state}: no process of it runs now.{ended}"
+    nobody = f"It is {actor.state}, but {UNSEEN}" if alive else f"It is {actor.state}: no process of it runs now.{ended}"
     return _one(f"actor {name}", href("actor", actor_id=actor.actor_id), found, reader, nobody)
 
 
@@ -92,9 +95,7 @@ def _task(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
 
 
 def _job(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
-    job: model.Job | None = reader.get(JOBS, of["job"]) or next(iter(reader.find(JOBS, "job_id", of["job"], 1)), None)
-    if job is None:
-        raise NotFound(f"No job {of['job'][:64]!r} is remembered in this session.")
+    job = _found_job(reader, of["job"])
     page = href("job", job_key=job.job_key)
     name = job.name or job.submission_id or job.job_id or job.job_key
     found: list[model.Process] = reader.find(PROCESSES, "job_id", job.job_id, MOST_TARGETS * 2) if job.job_id else []
@@ -104,12 +105,22 @@ def _job(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     return _many(f"job {name}", page, found, reader, "No process of this job runs now.")
 
 
+def _found_job(reader: SessionReader, name: str) -> model.Job:
+    job: model.Job | None = reader.get(JOBS, name) or next(iter(reader.find(JOBS, "job_id", name, 1)), None)
+    if job is None:
+        raise NotFound(f"No job {name[:64]!r} is remembered in this session.")
+    return job
+
+
 def _class(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     actors: list[model.Actor] = reader.find(ACTORS, "class_name", of["class"], MOST_ACTORS)
-    alive = {actor.worker_id for actor in actors if actor.worker_id and actor.state == "ALIVE"}
+    job = _found_job(reader, of["job"]) if "job" in of else None
+    job_id = job.job_id if job is not None else None
+    alive = {actor.worker_id for actor in actors if actor.worker_id and actor.state == "ALIVE" and job_id in (None, actor.job_id)}
     found = [one for worker_id in sorted(alive) for one in reader.find(PROCESSES, "worker_id", worker_id, 1)]
-    page = href("actors", class_name=of["class"])
-    return _many(f"actors of class {of['class'][:100]}", page, found, reader, "No actor of this class is alive.")
+    of_job = f" of job {job_id}" if job_id else ""
+    page = href("actors", class_name=of["class"], job_id=job_id)
+    return _many(f"actors of class {of['class'][:100]}{of_job}", page, found, reader, f"No actor of this class{of_job} is alive.")
 
 
 def _workers(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
@@ -148,8 +159,8 @@ CHOICES: dict[str, Callable[[SessionReader, Mapping[str, str]], Chosen]] = {
     "worker": _worker,
     "actor": _actor,
     "task": _task,
-    "job": _job,
     "class": _class,
+    "job": _job,
     "workers": _workers,
     "node": _node,
 }
@@ -170,12 +181,13 @@ def _many(about: str, page: str, found: list[model.Process], reader: SessionRead
 def _target(process: model.Process, reader: SessionReader) -> Target:
     actor: model.Actor | None = reader.get(ACTORS, process.actor_id) if process.actor_id else None
     name = (actor.name or actor.repr_name or actor.class_name) if actor is not None else None
+    title = f"driver {process.title}" if process.kind == "DRIVER" and process.title else process.title
     return Target(
         node_id=process.node_id,
         pid=process.pid,
         started_ms=process.start_time_ms or 0,
         kind=process.kind,
-        label=(name or process.title or f"pid {process.pid}")[:200],
+        label=(name or title or f"pid {process.pid}")[:200],
         worker_id=process.worker_id,
         actor_id=process.actor_id,
         job_id=process.job_id,
