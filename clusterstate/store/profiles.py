@@ -32,6 +32,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     started_ms: int
     kind: str = ""  # WORKER, DRIVER, RAYLET, ...
     label: str = ""  # its title, or the name of its actor
+    class_name: str | None = None  # of its actor
     worker_id: str | None = None
     actor_id: str | None = None
     job_id: str | None = None

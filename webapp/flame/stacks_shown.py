@@ -189,7 +189,7 @@ def _group(group: Group, of: Census | None, is_open: bool) -> GroupShown:
     left_out = len(group.frames) - len(shown)
     return GroupShown(
         count=len(group),
-        who=members[0].label if len(group) == 1 else number(len(group)),
+        who=members[0].label if len(group) == 1 else f"{number(len(group))} {shortened(group.standing[0].member.kind, 60)}".strip(),
         where=where(group.frames),
         members=members,
         more_members=len(group) - len(members),

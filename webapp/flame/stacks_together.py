@@ -15,6 +15,7 @@ STUCK, MOVING, UNKNOWN = "stuck", "moving", ""
 MAIN_NAME = "MainThread"
 NAMED = 3
 """Groups beside the largest that the sentence names."""
+KINDS_NAMED = 3
 
 _NUMBERS = re.compile(r"\d+")
 FrameKey = tuple[object, ...]
@@ -27,6 +28,7 @@ class Member:
     label: str  # an actor's name, a rank, a worker
     passes: tuple[ProcessStacks, ...]  # in the order of time; each as it was answered
     href: str | None = None
+    kind: str = ""  # of which it is one of several, such as a class of actors: those of a kind are held against one another
 
     @property
     def last(self) -> ProcessStacks | None:
@@ -99,21 +101,23 @@ def census(members: Sequence[Member], *, lines: bool = False, everything: bool =
         for one in _standing(member):
             if everything or one.is_main:
                 of_roles.setdefault(_role(one), []).append(one)
-    ordered: list[list[Group]] = []
+    roles: list[list[Group]] = []
     resting: list[Group] = []
-    for _, standing in sorted(of_roles.items(), key=lambda role: (role[0] != MAIN_NAME, -len(role[1]), role[0])):
+    for standing in of_roles.values():
         groups = _grouped(standing, key)
         resting += (group for group in groups if group.is_resting)
-        ordered.append(_with_partings(_in_order([group for group in groups if not group.is_resting]), key))
-    mains = ordered[0] if ordered else []
+        awake = [group for group in groups if not group.is_resting]
+        if awake:
+            roles.append(_with_partings(_in_order(awake), key))
+    roles.sort(key=_order_of_role)
     return Census(
-        groups=tuple(group for groups in ordered for group in groups),
+        groups=tuple(group for groups in roles for group in groups),
         resting=tuple(sorted(resting, key=lambda group: -len(group))),
         seen=len(present),
         missing=tuple(member for member in members if member.last is None),
         passes=max((len(member.passes) for member in members), default=0),
         over_s=_between([answer.at for member in present for answer in member.passes if answer.at]),
-        sentence=_sentence(mains, sum(map(len, mains))),
+        sentence=_sentence([groups for groups in roles if groups[0].standing[0].is_main]),
     )
 
 
@@ -172,8 +176,16 @@ def _grouped(standing: Iterable[Standing], key: Callable[[Frame], FrameKey]) -> 
 
 
 def _role(one: Standing) -> str:
-    """Threads of the same role are held against one another: main threads, and those whose names differ by numbers alone."""
-    return MAIN_NAME if one.is_main else _NUMBERS.sub("0", one.thread.name) + "\0"
+    """Threads of the same role are held against one another: main threads of a kind, and those whose names differ by numbers alone."""
+    return f"\0{one.member.kind}" if one.is_main else _NUMBERS.sub("0", one.thread.name)
+
+
+def _order_of_role(groups: Sequence[Group]) -> tuple[bool, bool, bool, int, str]:
+    """Main threads first; of those kinds in which some stand apart from most; last those with no task."""
+    first = groups[0].standing[0]
+    count = sum(map(len, groups))
+    stand_apart = len(groups) > 1 and groups[-1].is_majority
+    return (not first.is_main, all(has_no_task(group.frames) for group in groups), not stand_apart, -count, _role(first))
 
 
 def _standing(member: Member) -> Iterable[Standing]:
@@ -236,10 +248,26 @@ def _parting(frames: Sequence[Frame], others: Sequence[Frame], key: Callable[[Fr
     return Parting(depth, frames[depth - 1] if depth else None, at(frames), at(others))
 
 
-def _sentence(groups: Sequence[Group], whole: int) -> str:
-    """63 of 64 in all_reduce (torch/distributed), rank 17 in DataLoader.__next__ (torch/utils/data)."""
-    if not groups:
+def _sentence(roles: Sequence[Sequence[Group]]) -> str:
+    """Trainer: 63 of 64 in all_reduce (torch/distributed), rank 17 in DataLoader.__next__ (torch/utils/data)."""
+    if not roles:
         return "Nothing was seen."
+    if len(roles) == 1:
+        return _of_role(roles[0])
+    left = roles[KINDS_NAMED:]
+    more = f"; {sum(len(group) for groups in left for group in groups)} of {len(left)} other kind{'' if len(left) == 1 else 's'}"
+    return "; ".join(map(_of_kind, roles[:KINDS_NAMED])) + (more if left else "")
+
+
+def _of_kind(groups: Sequence[Group]) -> str:
+    member = groups[0].standing[0].member
+    if len(groups) == 1 and len(groups[0]) == 1:
+        return f"{_who(groups[0])} in {where(groups[0].frames)}"
+    return f"{shortened(member.kind, 60) or 'others'}: {_of_role(groups)}"
+
+
+def _of_role(groups: Sequence[Group]) -> str:
+    whole = sum(map(len, groups))
     if len(groups) == 1:
         return f"All {whole} in {where(groups[0].frames)}" if whole > 1 else f"In {where(groups[0].frames)}"
     largest = groups[-1] if groups[-1].is_majority else groups[0]

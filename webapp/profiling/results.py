@@ -108,6 +108,7 @@ def members_of(standing: ProfileStanding) -> list[Member]:
             label=label if count[label] == 1 else f"{label} (pid {target.pid})",
             passes=passes.get(place, ()),
             href=href("worker", worker_id=target.worker_id) if target.worker_id else None,
+            kind=target.class_name or ("drivers" if target.kind == "DRIVER" else label),
         )
         for place, (target, label) in enumerate(zip(profile.targets, labels, strict=True))
     ]

@@ -188,6 +188,7 @@ def _target(process: model.Process, reader: SessionReader) -> Target:
         started_ms=process.start_time_ms or 0,
         kind=process.kind,
         label=(name or title or f"pid {process.pid}")[:200],
+        class_name=actor.class_name if actor is not None else None,
         worker_id=process.worker_id,
         actor_id=process.actor_id,
         job_id=process.job_id,

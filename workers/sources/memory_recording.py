@@ -22,6 +22,8 @@ from workers.sources.py_spy_decode import name_of
 
 MARGIN_S = 60
 """After its time, and so long, the process ends the following by itself."""
+NO_PYTHON = Frame("(no Python code)")
+"""Stands for what was allocated before a thread ran any, or outside of it."""
 FIX_OURS = f"Install it beside Raydeck on this node: {installing('memray')}"
 FIX_FILES = "Run `raydeck node` in the container of Ray; under systemd without PrivateTmp, and with ReadWritePaths=/tmp."
 FIX_DEBUGGER = "Install a debugger on this node: apt install gdb"
@@ -151,6 +153,7 @@ def parse(raw: bytes, pid: int) -> Samples:
     merging = Merging(BYTES)
     for size, thread, name, stack in rows:
         frames = [Frame(name_of(function), name_of(file), line if 0 <= line < 1 << 31 else 0) for function, file, line in reversed(stack)]
+        frames = frames or [NO_PYTHON]
         os_id = thread if 0 <= thread < 1 << 53 else 0
         merging.add(Thread(pid, os_id, name_of(name)), frames[-MOST_DEPTH:], max(0, min(size, 1 << 53)))
     return merging.samples()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clusterstate.profile_answers import ENDED, ProcessStacks, ThreadStack, WhyNot
@@ -91,6 +93,23 @@ def test_another_process_under_the_same_label_has_moved() -> None:
     one = Member("a", (process(thread(REDUCE)), process(thread(REDUCE), started_ms=2)))
 
     assert census([one]).groups[0].standing[0].movement == MOVING
+
+
+def test_of_a_whole_job_the_odd_one_of_a_class_comes_first_not_the_driver() -> None:
+    trainers = [*(member(f"trainer-{rank}", REDUCE) for rank in range(7)), member("trainer-7", LOAD)]
+    driver = member("driver train.py", (Frame("get", "ray/_private/worker.py"),))
+    idle = [member(f"ray::IDLE (pid {pid})", LOOP[:1]) for pid in range(9)]
+    members = [
+        replace(one, kind=kind) for kind, those in (("drivers", [driver]), ("ray::IDLE", idle), ("Trainer", trainers)) for one in those
+    ]
+
+    found = census(members)
+
+    assert [group.standing[0].member.label for group in found.groups] == ["trainer-7", "trainer-0", "driver train.py", "ray::IDLE (pid 0)"]
+    assert found.sentence.startswith(
+        "Trainer: 7 of 8 in all_reduce (torch/distributed), trainer-7 in DataLoader.__next__ (torch/utils/data); "
+    )
+    assert "driver train.py in get (ray/_private); ray::IDLE: All 9 in Ray's main loop, with no task" in found.sentence
 
 
 def test_who_is_missing_is_counted_apart_with_the_reason() -> None:
