@@ -13,7 +13,7 @@ from webapp import exports
 from webapp.flame.drawing import place_of
 from webapp.flame.labels import label_of, look_of, owner_of
 from webapp.flame.links import To
-from webapp.flame.stacks_together import MOVING, STUCK, Census, Group, Member, Standing, census, threads_of, where
+from webapp.flame.stacks_together import BUSY, MOVING, STUCK, Census, Group, Member, Standing, census, threads_of, where
 from webapp.formatting import number, shortened
 
 MOST_FRAMES = 150
@@ -224,19 +224,15 @@ def _parts(group: Group) -> str | None:
         return None
     frames = (group.parting.common, group.parting.here, group.parting.there)
     common, here, there = (None if frame is None else shortened(frame.function, 80) or "(no name)" for frame in frames)
+    if here is not None and here == there:
+        here, there = (f"{here} ({place_of(label_of(frame, lines=False))})" for frame in frames[1:] if frame is not None)
     after = f"after {common}" if common else "from the start"
     return f"{after}: {here or 'it ends there'}, where most have {there or 'nothing more'}"
 
 
 def _tags(group: Group) -> tuple[str, ...]:
-    stuck, moving = group.count(STUCK), group.count(MOVING)
-    if not stuck and not moving:
-        return ()
-    if stuck == len(group):
-        return (STUCK,)
-    if moving == len(group):
-        return (MOVING,)
-    return tuple(f"{number(count)} {word}" for count, word in ((stuck, STUCK), (moving, MOVING)) if count)
+    counted = [(group.count(word), word) for word in (STUCK, BUSY, MOVING)]
+    return tuple(word if count == len(group) else f"{number(count)} {word}" for count, word in counted if count)
 
 
 def _why(member: Member) -> WhyNot | None:

@@ -11,7 +11,7 @@ from clusterstate.stacks import Frame
 from webapp.flame.labels import NATIVE, RAY, STDLIB, module_of, named, origin_of
 from webapp.formatting import shortened
 
-STUCK, MOVING, UNKNOWN = "stuck", "moving", ""
+STUCK, BUSY, MOVING, UNKNOWN = "stuck", "busy on the same lines", "moving", ""
 MAIN_NAME = "MainThread"
 NAMED = 3
 """Groups beside the largest that the sentence names."""
@@ -42,8 +42,8 @@ class Standing:
 
     member: Member
     thread: ThreadStack
-    is_main: bool
-    movement: str  # STUCK: it stood on the same lines in every pass; MOVING; UNKNOWN: there was one pass
+    is_main: bool  # the main thread, or in its place those that run tasks or coroutines, where it only waits for tasks
+    movement: str  # on the same lines in every pass: STUCK, or BUSY if it ran each time; MOVING; UNKNOWN: there was one pass
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ def where(frames: Sequence[Frame]) -> str:
     if not frames:
         return "no Python code"
     if has_no_task(frames):
-        return "Ray's main loop, with no task"
+        return "Ray's main loop, waiting for tasks"
+    if awaits(frames):
+        return "the event loop: coroutines that wait stand in no stack"
     telling = next((frame for frame in reversed(frames) if frame.file and origin_of(frame.file) not in (STDLIB, NATIVE)), frames[-1])
     name, place = shortened(telling.function, 80) or "(no name)", _folder(telling.file)
     return f"{name} ({place})" if place else name
@@ -151,7 +153,22 @@ def where(frames: Sequence[Frame]) -> str:
 
 def has_no_task(frames: Sequence[Frame]) -> bool:
     """Whether it is a Ray worker's own thread that waits to be given a task."""
-    return bool(frames) and frames[-1].function.rpartition(".")[2] == "main_loop" and origin_of(frames[-1].file) == RAY
+    return bool(frames) and _last_name(frames[-1]) == "main_loop" and origin_of(frames[-1].file) == RAY
+
+
+def awaits(frames: Sequence[Frame]) -> bool:
+    """Whether it is a thread of asyncio in which no coroutine runs now."""
+    return bool(frames) and origin_of(frames[-1].file) == STDLIB and any(_last_name(frame) == "_run_once" for frame in frames[-2:])
+
+
+def runs_task(frames: Sequence[Frame]) -> bool:
+    """Whether it is Ray that called a program's own code there, as in the threads of an actor with several."""
+    calls = next((place for place, frame in enumerate(frames) if origin_of(frame.file) == RAY), len(frames))
+    return any(frame.file and origin_of(frame.file) not in (RAY, STDLIB, NATIVE) for frame in frames[calls:])
+
+
+def _last_name(frame: Frame) -> str:
+    return frame.function.rpartition(".")[2]
 
 
 def _folder(file: str) -> str:
@@ -192,15 +209,25 @@ def _standing(member: Member) -> Iterable[Standing]:
     last = member.last
     if last is None:
         return
-    main = main_thread(last)
+    telling = _telling(last)
     for thread in last.threads:
-        yield Standing(member, thread, thread is main, _movement(member, thread))
+        yield Standing(member, thread, any(thread is one for one in telling), _movement(member, thread))
+
+
+def _telling(process: ProcessStacks) -> list[ThreadStack]:
+    """The main thread; where that waits for tasks, the threads that run some, or those of asyncio."""
+    main = main_thread(process)
+    if main is None or not has_no_task(main.frames):
+        return [main] if main is not None else []
+    others = [thread for thread in process.threads if thread is not main]
+    return [thread for thread in others if runs_task(thread.frames)] or [thread for thread in others if awaits(thread.frames)] or [main]
 
 
 def _movement(member: Member, thread: ThreadStack) -> str:
     """A thread is known again by its id, or else by its name, in the same process."""
-    if len(member.passes) < 2 or has_no_task(thread.frames):
+    if len(member.passes) < 2 or has_no_task(thread.frames) or awaits(thread.frames):
         return UNKNOWN
+    has_run = True
     first = member.passes[0]
     for answer in member.passes:
         if (answer.pid, answer.started_ms) != (first.pid, first.started_ms):
@@ -210,7 +237,8 @@ def _movement(member: Member, thread: ThreadStack) -> str:
             return UNKNOWN if answer.why_not is not None else MOVING
         if same.frames != thread.frames:
             return MOVING
-    return STUCK
+        has_run = has_run and same.is_active
+    return BUSY if has_run else STUCK
 
 
 def _identity(thread: ThreadStack) -> tuple[int, str]:

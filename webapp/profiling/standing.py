@@ -26,6 +26,7 @@ WORDS = {
     "gil": "the GIL alone",
     "nonblocking": "no stops",
     "native": "native frames",
+    "leaks": "what was not freed",
     "idle": "idle threads",
     "python_allocators": "Python allocators",
 }

@@ -11,7 +11,7 @@ from clusterstate.query import BadQuery
 from clusterstate.stacks import Frame
 from tests.webapp.flame.profiles import HOSTILE, Tags, rendered, to
 from webapp.flame.stacks_shown import AskedStacks, as_text, census_page, parse, threads_page
-from webapp.flame.stacks_together import MOVING, STUCK, UNKNOWN, Member, census, main_thread, threads_of, where
+from webapp.flame.stacks_together import BUSY, MOVING, STUCK, UNKNOWN, Member, census, main_thread, threads_of, where
 
 LOOP = (Frame("main_loop", "ray/_private/worker.py", 1), Frame("fit", "/home/ada/train.py", 8))
 REDUCE = (*LOOP, Frame("all_reduce", "torch/distributed/distributed_c10d.py", 2806), Frame("wait", "threading.py", 355))
@@ -109,7 +109,42 @@ def test_of_a_whole_job_the_odd_one_of_a_class_comes_first_not_the_driver() -> N
     assert found.sentence.startswith(
         "Trainer: 7 of 8 in all_reduce (torch/distributed), trainer-7 in DataLoader.__next__ (torch/utils/data); "
     )
-    assert "driver train.py in get (ray/_private); ray::IDLE: All 9 in Ray's main loop, with no task" in found.sentence
+    assert "driver train.py in get (ray/_private); ray::IDLE: All 9 in Ray's main loop, waiting for tasks" in found.sentence
+
+
+WAITS_FOR_TASKS = (Frame("<module>", "ray/_private/workers/default_worker.py"), Frame("Worker.main_loop", "ray/_private/worker.py"))
+COLLECTOR = (Frame("PythonGCThread.run", "ray/_private/gc_collect_manager.py"), Frame("Condition.wait", "threading.py"))
+METHOD = (Frame("actor_method_executor", "ray/_private/function_manager.py"), Frame("Server.infer", "/home/ada/serve.py", 8))
+EVENT_LOOP = (Frame("Thread.run", "threading.py"), Frame("BaseEventLoop._run_once", "asyncio/base_events.py"))
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ((METHOD,), "In Server.infer (serve.py)"),
+        (((*EVENT_LOOP, *METHOD), EVENT_LOOP), "In Server.infer (serve.py)"),
+        (((*EVENT_LOOP, Frame("EpollSelector.select", "selectors.py")),), "In the event loop: coroutines that wait stand in no stack"),
+        ((), "In Ray's main loop, waiting for tasks"),
+        (((Frame("run", "/lib/site-packages/writer/thread.py"),),), "In Ray's main loop, waiting for tasks"),
+    ],
+)
+def test_an_actor_with_threads_or_coroutines_stands_where_its_methods_run(others: tuple[tuple[Frame, ...], ...], sentence: str) -> None:
+    threads = [thread(frames, 10 + place, "") for place, frames in enumerate((COLLECTOR, *others))]
+
+    assert census([Member("a", (process(thread(WAITS_FOR_TASKS), *threads),))]).sentence == sentence
+
+
+def test_what_runs_on_the_same_lines_each_time_is_busy_not_stuck() -> None:
+    looks = tuple(process(thread(LOOP, active=True)) for _ in range(3))
+
+    assert census([Member("a", looks)]).groups[0].standing[0].movement == BUSY
+
+
+def test_equal_names_in_different_files_are_told_apart_where_stacks_part() -> None:
+    here, there = (Frame("<module>", f"/home/ada/{name}.py") for name in "ab")
+    page = census_page([member("1", (here,)), member("2", (here,)), member("3", (there,))], AskedStacks(), to)
+
+    assert page.groups[0].parts == "from the start: <module> (/home/ada/b.py), where most have <module> (/home/ada/a.py)"
 
 
 def test_who_is_missing_is_counted_apart_with_the_reason() -> None:
@@ -230,5 +265,5 @@ def test_a_worker_without_a_task_is_not_called_stuck() -> None:
 
     found = census([member(f"worker {number}", frames, frames, frames) for number in range(2)])
 
-    assert found.sentence == "All 2 in Ray's main loop, with no task"
+    assert found.sentence == "All 2 in Ray's main loop, waiting for tasks"
     assert found.groups[0].count(STUCK) == 0
