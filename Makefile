@@ -20,12 +20,14 @@ setup: ## .venv and the browser files
 setup-tests:
 	@$(PYTHON) scripts/setup.py --tests
 
-# These start no cluster, no browser and no Raydeck: they share the cores. The others have the machine to themselves.
-SHARING := $(foreach folder,architecture clusterstate simulated_ray webapp,tests/$(folder))
+# Long suites have targets of their own. What starts no Ray and no browser shares the cores; the others have the machine to themselves.
+SHORT := not scale and not versions and not faults
+QUICK := not ray and not browser and $(SHORT)
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 test: setup-tests lint types imports ## everything that must pass before landing
-	$(CLEAN_ENVIRONMENT) $(PYTEST) -n 2 --dist loadfile $(SHARING)
-	$(CLEAN_ENVIRONMENT) $(PYTEST) $(SHARING:%=--ignore=%)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) $(SIDE_BY_SIDE) -m "$(QUICK)"
+	$(CLEAN_ENVIRONMENT) $(PYTEST) -m "(ray or browser) and $(SHORT)"
 
 lint: setup ## style and known mistakes
 	$(BIN)/ruff check .
@@ -38,7 +40,7 @@ imports: setup ## who may import whom
 	$(BIN)/lint-imports --no-logo
 
 unit: setup ## the quick tests only: no Ray cluster, no browser
-	$(CLEAN_ENVIRONMENT) $(PYTEST) -m "not ray and not browser and not scale and not versions and not faults" $(ARGS)
+	$(CLEAN_ENVIRONMENT) $(PYTEST) $(SIDE_BY_SIDE) -m "$(QUICK)" $(ARGS)
 
 test-ray: setup-tests ## the tests that start a real Ray cluster
 	$(CLEAN_ENVIRONMENT) $(PYTEST) -m "ray and not versions and not faults" $(ARGS)

@@ -32,6 +32,7 @@ class AskedFlame:
     upwards: bool = False  # the root at the bottom, as flames are
     function: str = ""  # the key of the function of a sandwich
     sort: str = ""  # of a table; with - before it the greatest first
+    own: bool = False  # without Ray's own functions
     first: bool = False  # of a comparison: widths are those of the first
 
     @property
@@ -62,7 +63,7 @@ def parse(args: Mapping[str, str], also: Collection[str] = ()) -> AskedFlame:
         thread=_key(args, "thread"),
         function=_key(args, "function"),
         sort=_one_of(args, "sort", (*SORTS, *(f"-{sort}" for sort in SORTS))),
-        **{name: _flag(args, name) for name in ("lines", "modules", "inverted", "upwards", "first")},
+        **{name: _flag(args, name) for name in ("lines", "modules", "inverted", "upwards", "own", "first")},
     )
 
 

@@ -9,6 +9,7 @@ from webapp.flame.asking import FLAME, FUNCTIONS, MODULES, SANDWICH, AskedFlame
 from webapp.flame.drawing import Drawing, Pen, place_of
 from webapp.flame.labels import FRAME
 from webapp.flame.links import Links, To
+from webapp.flame.narrowing import narrowed
 from webapp.flame.searching import LONGEST
 from webapp.flame.showing import FlamePage, flame_page, function_of
 from webapp.flame.table import TablePage, table_page
@@ -53,6 +54,7 @@ class Viewer:
 def view(samples: Samples, asked: AskedFlame, to: To) -> Viewer:
     """What the URL asks for of a profile: a second for a large one. `to` makes links of its page;"""
     links = Links(to, asked)
+    samples = narrowed(samples, asked)
     tabs = [Tab(label, links.but(view=key, at="", function="", sort=""), asked.view == key) for key, label in TABS]
     if asked.view == SANDWICH:
         tabs.append(Tab("Callers and callees", links.but(), is_current=True))
@@ -67,6 +69,7 @@ def sandwich_page(samples: Samples, asked: AskedFlame, to: To) -> SandwichPage:
     """Who calls a function, above, and whom it calls, below. A click on a box makes that function the middle."""
     both = sandwich(samples, asked.function, Shape(thread=asked.thread))
     links = Links(to, asked)
+    samples = narrowed(samples, asked)
     label = both.callees.labels[both.callees.label[-1 if len(both.callees) == 1 else 1]]
     whole = sum(stack.count for stack in stacks_of(samples, asked.thread))
     total = both.callees.total[0]

@@ -6,31 +6,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import Response, g, render_template, request
 from werkzeug.exceptions import Forbidden
 
 from clusterstate.profile_answers import FAILED, WhyNot
 from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
+from webapp import exports
 from webapp.auth import caller, caller_if_any
 from webapp.errors import TooBusy, wants_json
 from webapp.flame.asking import parse
 from webapp.flame.formats import FORMATS
 from webapp.htmx import headers_of
 from webapp.parts import parts
+from webapp.profiling import listing
 from webapp.profiling.abilities import Obstacle, checked, obstacles
 from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
 from webapp.profiling.exits import Exit, exits_of
 from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
-from webapp.profiling.standing import Listed, Missing, ProfileStanding, listed, standing_of
+from webapp.profiling.standing import Missing, ProfileStanding, options_in_words, standing_of
 from webapp.profiling.targets import Chosen, chosen
 from webapp.rendering import streamed
 from webapp.responses import html, json_response, page_response, redirect_to
 from webapp.roles import ADMIN, OPERATOR
 from webapp.scope import Scope, href
 
-SHOWN = 200
 MOST_UNDER_WAY = 20
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
@@ -81,15 +82,39 @@ class ProfilePage:
     may_ask: bool  # whether who looks may ask for another
     may_end: bool  # and stop and remove this one
 
+    @property
+    def again(self) -> dict[str, Any]:
+        """What asks for the same once more: arguments of a URL."""
+        asked = {name: 1 if value is True else value for name, value in self.profile.options.items() if value is not False}
+        return {**self.profile.of, **asked}
+
 
 def list_profiles(scope: Scope) -> Response:
-    """Those that are kept, the newest first."""
-    newest = parts().profiles.newest(scope.cluster, SHOWN)
-    found = [listed(parts().profiles, one) for one in newest if not scope.is_past or one.session == scope.session]
-    if request.path.endswith(".json"):
-        return json_response({"rows": [_row(one) for one in found], "total": parts().profiles.count(scope.cluster), "as_of": parts().now()})
-    tag = tuple((one.profile.profile_id, one.state, one.samples) for one in found)
-    return page_response("profiles/list.html", "profiles/_list.html", tag, profiles=found, labels=LABELS, may_ask=_may(OPERATOR))
+    """Those that are kept: ?q= (a part of what it is of, of who asked or of the id), ?kind=, ?sort=, ?limit=. The newest first."""
+    asked = listing.parse(request.args)
+    found = listing.find(scope, asked)
+    wanted = g.get("format")
+    if wanted is not None:
+        return _list_for_programs(scope, wanted, found)
+    tag = (found.matching, found.kept, *((one.profile.profile_id, one.state, one.samples) for one in found.shown))
+
+    def load() -> Mapping[str, Any]:
+        settings = parts().settings
+        kept = {"most_kept": settings.max_profiles, "days_kept": settings.profile_retention_days}
+        return {"found": found, "asked": asked, "options_in_words": options_in_words, **kept}
+
+    return page_response("profiles/list.html", "profiles/_list.html", tag, load, labels=LABELS, may_ask=_may(OPERATOR))
+
+
+def _list_for_programs(scope: Scope, wanted: str, found: listing.Found) -> Response:
+    rows = [listing.row_of(one) for one in found.shown]
+    if wanted == "json":
+        return json_response({"rows": rows, "total": found.kept, "matching": found.matching, "as_of": parts().now()})
+    pieces = (exports.csv_pieces if wanted == "csv" else exports.text_pieces)(listing.COLUMNS, rows)
+    response = Response(b"".join(pieces), content_type=exports.FORMATS[wanted])
+    if wanted == "csv":
+        response.headers["Content-Disposition"] = f'attachment; filename="{scope.cluster}-profiles.csv"'
+    return response
 
 
 def show_new(scope: Scope) -> Response:
@@ -298,26 +323,8 @@ def _told(profile: Profile) -> dict[str, object]:
     }
 
 
-def _row(standing: ProfileStanding | Listed) -> dict[str, Any]:
-    profile = standing.profile
-    missing = standing.missing if isinstance(standing, ProfileStanding) else None
-    found: dict[str, Any] = {
-        "profile_id": profile.profile_id,
-        "kind": profile.kind,
-        "state": standing.state,
-        "about": profile.about,
-        "of": profile.of,
-        "asked_by": profile.who,
-        "asked_at": profile.asked_at,
-        "options": profile.options,
-        "processes": len(profile.targets),
-        "left_out": profile.left_out,
-        "samples": standing.samples,
-        "url": href("profile", profile_id=profile.profile_id),
-    }
-    if missing is not None:
-        found["missing"] = [_missing(one) for one in missing]
-    return found
+def _row(standing: ProfileStanding) -> dict[str, Any]:
+    return {**listing.row_of(standing), "missing": [_missing(one) for one in standing.missing]}
 
 
 def _missing(one: Missing) -> dict[str, Any]:

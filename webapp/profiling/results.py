@@ -17,6 +17,7 @@ from webapp.flame.asking import AskedFlame, parse
 from webapp.flame.comparing import DifferencePage, difference_page
 from webapp.flame.formats import FORMATS, FileFormat
 from webapp.flame.links import To
+from webapp.flame.narrowing import narrowed
 from webapp.flame.stacks_shown import census_page, threads_page
 from webapp.flame.stacks_together import Member
 from webapp.flame.viewing import view
@@ -138,7 +139,11 @@ def difference(before: ProfileStanding, after: ProfileStanding, asked: AskedFlam
             raise BadQuery(f"The profile of {one.profile.about[:80]} has no samples: flame graphs and memory profiles can be compared.")
     first, second = samples_of(before), samples_of(after)
     ids = {"before": before.profile.profile_id, "after": after.profile.profile_id}
-    return background.run(lambda: difference_page(first, second, asked, lambda **arguments: href("compare_profiles", **ids, **arguments)))
+    return background.run(
+        lambda: difference_page(
+            narrowed(first, asked), narrowed(second, asked), asked, lambda **arguments: href("compare_profiles", **ids, **arguments)
+        )
+    )
 
 
 def samples_of(standing: ProfileStanding) -> Samples:
@@ -148,7 +153,7 @@ def samples_of(standing: ProfileStanding) -> Samples:
 
 def as_file(standing: ProfileStanding, format: FileFormat, asked: AskedFlame) -> Iterator[bytes]:  # noqa: A002 - as the URL calls it
     """The samples in a format, in pieces. Raises Unreadable."""
-    return format.write(samples_of(standing), asked, title_of(standing.profile))
+    return format.write(narrowed(samples_of(standing), asked), asked, title_of(standing.profile))
 
 
 def title_of(profile: Profile) -> str:

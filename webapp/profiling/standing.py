@@ -23,12 +23,12 @@ NOTHING = {
     "TASK_ENDED": "The task ended before anything was sampled.",
 }
 WORDS = {
-    "gil": "the GIL alone",
-    "nonblocking": "no stops",
-    "native": "native frames",
+    "native": "with native frames",
+    "idle": "with idle threads",
+    "gil": "holding the GIL",
+    "nonblocking": "without stopping it",
     "leaks": "what was not freed",
-    "idle": "idle threads",
-    "python_allocators": "Python allocators",
+    "python_allocators": "with Python allocators",
 }
 RUNS_UNSEEN_S = 0.5
 MOSTLY = 0.05
@@ -131,14 +131,7 @@ class ProfileStanding:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What was asked for, in words."""
-        asked = self.profile.options
-        numbers = {"duration": "{} s", "rate": "{} Hz", "passes": "{} passes"}
-        return tuple(
-            numbers[name].format(value) if name in numbers else WORDS.get(name, f"with {name}")
-            for name, value in asked.items()
-            if value and not (name == "passes" and value == 1)
-        )
+        return options_in_words(self.profile)
 
     @property
     def tag(self) -> tuple[object, ...]:
@@ -173,6 +166,16 @@ def listed(profiles: Profiles, profile: Profile) -> Listed:
     if standing.is_over:
         profiles.note_outcome(profile, standing.state, standing.samples)
     return Listed(profile, standing.state, standing.samples)
+
+
+def options_in_words(profile: Profile) -> tuple[str, ...]:
+    """What was asked for."""
+    numbers = {"duration": "{} s", "rate": "{} Hz", "passes": "{} passes"}
+    return tuple(
+        numbers[name].format(value) if name in numbers else WORDS.get(name, f"with {name}")
+        for name, value in profile.options.items()
+        if value and not (name == "passes" and value == 1)
+    )
 
 
 def standing_of(profiles: Profiles, profile: Profile) -> ProfileStanding:

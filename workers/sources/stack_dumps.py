@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from clusterstate.masking import mask_text
-from clusterstate.profile_answers import BUSY, ENDED, FAILED, ProcessStacks, ThreadStack, WhyNot
+from clusterstate.profile_answers import BUSY, ENDED, FAILED, NO_CAPABILITY, ProcessStacks, ThreadStack, WhyNot
 from workers.sources import profile_facts, profile_notes, profile_obstacles, py_spy_decode
 from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Finder, Refused, Target, is_same, title_of
@@ -25,6 +25,8 @@ NATIVE_WITHIN_S = 10.0
 """Of one process: symbols of large libraries are read first."""
 TRIES = 3
 """A process that is being recorded is let go between two samples: it can be dumped then. The last try does not stop it."""
+MAY_PASS = frozenset({BUSY, FAILED, NO_CAPABILITY})
+"""The kernel's refusal may be for the recording that had just let go: nothing was in the way before it was tried."""
 MOST_BYTES = 1_200_000
 """Of the threads of one process, as they travel."""
 VERSION = re.compile(r"(\d+\.\d+)$")
@@ -118,7 +120,7 @@ class Dumping:
             return True
         facts = profile_facts.target_facts(going.target)
         going.why_not = profile_obstacles.after(ran.words, self.node, facts)
-        if going.why_not.reason in {BUSY, FAILED} and going.tries < TRIES and facts.is_alive:
+        if going.why_not.reason in MAY_PASS and going.tries < TRIES and facts.is_alive:
             going.tries, going.why_not = going.tries + 1, None
             time.sleep(0.01)
             going.spy = self._spy(going.target, going.note, going.tries)
