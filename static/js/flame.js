@@ -87,6 +87,8 @@ document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (!viewer() || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
   const box = event.target.closest(".boxes a");
+  const first = event.target === document.body && /^Arrow(Left|Right)$/.test(event.key) && document.querySelector('#flame .boxes a[tabindex="0"]');
+  if (first) { event.preventDefault(); first.focus({ preventScroll: true }); return; }
   if (box && /^Arrow/.test(event.key)) { event.preventDefault(); move(box, event.key); return; }
   const link = Object.hasOwn(KEYS, event.key) && document.querySelector(`#flame [data-step="${KEYS[event.key]}"]`);
   if (!link) return;

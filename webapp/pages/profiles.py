@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, g, render_template, request
 from werkzeug.exceptions import Forbidden
 
-from clusterstate.profile_answers import FAILED, WhyNot
+from clusterstate.profile_answers import ENDED, FAILED, NOT_LISTED, NOT_PYTHON, WhyNot
 from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
@@ -33,6 +33,7 @@ from webapp.roles import ADMIN, OPERATOR
 from webapp.scope import Scope, href
 
 MOST_UNDER_WAY = 20
+HOPELESS = frozenset({ENDED, NOT_LISTED, NOT_PYTHON})
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
 LABELS = {
@@ -68,6 +69,11 @@ class NewPage:
     unknown: tuple[str, ...]  # why it is not known whether it will work, by host
     problem: str | None
     under_way: tuple[ProfileStanding, ...]  # of other profiles, where these are in the way
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether what is in the way is the one process itself: trying is of no use."""
+        return len(self.found.targets) == 1 and any(one.why_not.reason in HOPELESS for one in self.obstacles)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _workers(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     selection = replace(query.selection((Condition("is_alive", "is", True),)), limit=MOST_TARGETS + 1)
     rows = reader.page(WORKERS.view, selection, parts().now()).rows
     found = [one for row in rows for one in reader.find(PROCESSES, "worker_id", row["worker_id"], 1)]
-    about = "all workers" if not query.where else "the workers of a query"
+    about = "all workers" if not query.where else "workers that are filtered"
     if query.q:
         about = f"workers: {query.q[:100]}"
     page = href("workers") + (f"?{of['workers']}" if of["workers"] else "")

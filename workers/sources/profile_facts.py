@@ -36,6 +36,7 @@ def target_facts(target: Target, proc: Path = PROC) -> TargetFacts:
     folder = proc / str(target.pid)
     stat = decode.parse_stat(_text(folder / "stat").encode())
     return TargetFacts(
+        pid=target.pid,
         is_alive=stat is not None and not stat.is_zombie and stat.start_ticks == target.start_ticks and target.is_alive,
         user=target.user,
         user_name=user_name(target.user),

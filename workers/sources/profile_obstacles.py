@@ -31,6 +31,7 @@ FIX_CONTAINER = (
     'Give the container that runs `raydeck node` the capability: in Kubernetes securityContext: {capabilities: {add: ["SYS_PTRACE"]}}, '
     "with Docker docker run --cap-add SYS_PTRACE"
 )
+FIX_NOT_PYTHON = "Programs in C++ are looked into on the node: sudo perf top -g -p {pid}"
 FIX_IDLE = "Include idle threads."
 
 
@@ -52,6 +53,7 @@ class NodeFacts:
 class TargetFacts:
     """What is known of a process."""
 
+    pid: int = 0
     is_alive: bool = True
     user: int = 0
     user_name: str = ""
@@ -68,7 +70,7 @@ def before(node: NodeFacts, target: TargetFacts | None = None) -> WhyNot | None:
         if not target.is_alive:
             return WhyNot(ENDED, "The process has ended.")
         if target.is_python is False:
-            return WhyNot(NOT_PYTHON, f"{target.name or 'The process'} is no Python program.")
+            return WhyNot(NOT_PYTHON, f"{target.name or 'The process'} is no Python program.", FIX_NOT_PYTHON.format(pid=target.pid))
         if target.is_traced_by:
             return WhyNot(BUSY, f"Process {target.is_traced_by} traces it already: a debugger or another profiler.", "End that one first.")
     return _permission(node, target)
