@@ -206,7 +206,7 @@ class CheckProfiling:
 
 @dataclass(frozen=True)
 class DumpStacks:
-    """The threads of one process as they stand now (profile_answers.StacksPart), with `subprocesses` also of those below it."""
+    """The threads of one process as they stand now (profile_answers.StacksPart). DumpDeepStacks tells more of them."""
 
     answered_by: ClassVar[str] = "workers.probes.stacks.dump_stacks"
     time_limit_s: ClassVar[int] = 15
@@ -219,6 +219,15 @@ class DumpStacks:
     started_ms: int  # of the process, as a row of the node's processes says: another process with that pid is not looked into
     native: bool = False
     subprocesses: bool = False
+
+
+@dataclass(frozen=True)
+class DumpDeepStacks(DumpStacks):
+    """The same with native frames, or with the processes below it: too slow for the queue of quick answers."""
+
+    answered_by: ClassVar[str] = "workers.probes.stacks.dump_deep_stacks"
+    time_limit_s: ClassVar[int] = 60
+    queue: ClassVar[str] = "long"
 
 
 @dataclass(frozen=True)
@@ -294,7 +303,7 @@ class RecordMemory:
     """What a process allocates, followed by memray for a while; told and answered as RecordCpu does, counted in bytes."""
 
     answered_by: ClassVar[str] = "workers.probes.profiling.record_memory"
-    time_limit_s: ClassVar[int] = 345
+    time_limit_s: ClassVar[int] = 460  # a debugger comes and goes within 35 s each, reading takes up to 60 s
     queue: ClassVar[str] = "profile"
     max_answer_bytes: ClassVar[int] = 16 * 1024
     kept_s: ClassVar[int] = PROFILE_KEPT_S
@@ -356,6 +365,7 @@ PROBES: tuple[type[Any], ...] = (
     ShowLogError,
     CheckProfiling,
     DumpStacks,
+    DumpDeepStacks,
     DumpManyStacks,
     RecordCpu,
     RecordManyCpu,

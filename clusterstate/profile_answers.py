@@ -84,7 +84,7 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     samples: int = 0  # known at the end
     errors: int = 0  # samples that could not be read
     cpu_s: float | None = None  # that the process, or all of them, used while it was sampled, as the kernel counts; None: not known
-    ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED; empty: it did not
+    ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE; empty: it did not
     detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end, in words
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version

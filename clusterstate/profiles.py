@@ -176,6 +176,9 @@ class Profiles:
         except QueueFull as why:
             kept.leave_place(client, profile.cluster, host, probe_id)
             return Asked(host, question.targets, problem=str(why))
+        except BaseException:
+            kept.leave_place(client, profile.cluster, host, probe_id)
+            raise
         return Asked(host, question.targets, probe_id=probe_id)
 
     def _standing(self, asked: Asked) -> Standing:

@@ -20,6 +20,9 @@ MOST_NAME = 500
 MOST_DEPTH = 1_000
 MOST_FRAMES = 200_000
 MOST_STACKS = 500_000
+MOST_THREADS = 50_000
+ROOM = 5_000
+"""Left for what stands in the place of what is not kept: a thread of each process."""
 
 SAMPLES, BYTES, ALLOCATIONS = "samples", "bytes", "allocations"
 
@@ -37,6 +40,11 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     function: Name
     file: Name = ""  # as the program names it; empty: not known
     line: Annotated[int, Meta(ge=0, le=1 << 31)] = 0  # 0: not known
+
+
+NO_PYTHON = Frame("(no Python code)")
+"""Stands for what a thread did before it ran any, or outside of it."""
+TRUNCATED = Frame("(more than is kept)")
 
 
 class Thread(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +69,7 @@ class Samples(msgspec.Struct, frozen=True):
 
     unit: str = SAMPLES  # samples, bytes or allocations
     frames: Annotated[tuple[Frame, ...], Meta(max_length=MOST_FRAMES)] = ()
-    threads: Annotated[tuple[Thread, ...], Meta(max_length=MOST_FRAMES)] = ()
+    threads: Annotated[tuple[Thread, ...], Meta(max_length=MOST_THREADS)] = ()
     stacks: Annotated[tuple[Stack, ...], Meta(max_length=MOST_STACKS)] = ()
 
     @property
@@ -92,7 +100,7 @@ def unpack(packed: bytes) -> Samples:
 
 
 class Merging:
-    """Adds up samples of one unit, of one process or many."""
+    """Adds up samples of one unit, of one process or many. Every count is kept; of stacks, frames and threads no more than may travel."""
 
     def __init__(self, unit: str = SAMPLES) -> None:
         self._unit = unit
@@ -102,15 +110,34 @@ class Merging:
 
     def add(self, thread: Thread, frames: Iterable[Frame], count: int) -> None:
         """A stack, outermost frame first."""
-        places = tuple(self._frames.setdefault(frame, len(self._frames)) for frame in frames)
-        self._counts[self._threads.setdefault(thread, len(self._threads)), places] += count
+        self._add(self._thread(thread), tuple(map(self._frame, frames)), count)
 
     def add_samples(self, samples: Samples) -> None:
         """All of others."""
-        frames = [self._frames.setdefault(frame, len(self._frames)) for frame in samples.frames]
-        threads = [self._threads.setdefault(thread, len(self._threads)) for thread in samples.threads]
+        frames = [self._frame(frame) for frame in samples.frames]
+        threads = [self._thread(thread) for thread in samples.threads]
         for stack in samples.stacks:
-            self._counts[threads[stack.thread], tuple(frames[place] for place in stack.frames)] += stack.count
+            self._add(threads[stack.thread], tuple(frames[place] for place in stack.frames), stack.count)
+
+    def _add(self, thread: int, places: tuple[int, ...], count: int) -> None:
+        key = thread, places or (self._frame(NO_PYTHON),)
+        if key not in self._counts and len(self._counts) >= MOST_STACKS - ROOM:
+            key = thread, (self._frame(TRUNCATED),)
+        if key not in self._counts and len(self._counts) >= MOST_STACKS:
+            key = next(iter(self._counts))
+        self._counts[key] += count
+
+    def _frame(self, frame: Frame) -> int:
+        if frame not in self._frames and len(self._frames) >= MOST_FRAMES - ROOM:
+            frame = TRUNCATED
+        return self._frames.setdefault(frame, len(self._frames))
+
+    def _thread(self, thread: Thread) -> int:
+        if thread not in self._threads and len(self._threads) >= MOST_THREADS - ROOM:
+            thread = Thread(thread.pid, 0, process=thread.process)
+        if thread not in self._threads and len(self._threads) >= MOST_THREADS:
+            thread = next(iter(self._threads))
+        return self._threads.setdefault(thread, len(self._threads))
 
     def samples(self) -> Samples:
         """The sum."""

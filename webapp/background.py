@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 SWITCH_S = 0.001
@@ -22,6 +22,16 @@ def under_gevent() -> bool:
     """Whether this process serves requests as greenlets."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def each(pieces: Iterator[T]) -> Iterator[T]:
+    """The same pieces, each made by `run` when it is its turn."""
+    end = object()
+    while True:
+        piece = run(lambda: next(pieces, end))
+        if piece is end:
+            return
+        yield piece  # type: ignore[misc]
 
 
 def run(work: Callable[[], T]) -> T:

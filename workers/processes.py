@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clusterstate.hosts import boot_id
+from workers.handles import open_process, signal_process
 
 PROC = Path("/proc")
 PR_SET_PDEATHSIG = 1
@@ -81,6 +82,14 @@ def read_stat(pid: int) -> ProcessStat | None:
         return None
     rest = text[text.rindex(")") + 2 :].split()  # the name before it may hold anything
     return ProcessStat(pid, rest[0], int(rest[1]), int(rest[3]), (int(rest[11]) + int(rest[12])) / TICKS_PER_S, int(rest[19]))
+
+
+def command_line(pid: int) -> str:
+    """Its words, with blanks between them; empty: it is gone, or another's."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def all_stats() -> list[ProcessStat]:
@@ -202,15 +211,17 @@ def end_all(found: Iterable[ProcessStat], patience_s: float) -> None:
 def send(stat: ProcessStat, signum: int) -> None:
     """Signals a process, never another one that got its pid."""
     try:
-        descriptor = os.pidfd_open(stat.pid) if hasattr(os, "pidfd_open") else None
-    except OSError:
+        descriptor = open_process(stat.pid)
+    except ProcessLookupError:
         return
+    except OSError:  # a kernel that has no such descriptors
+        descriptor = None
     try:
         if _is_alive(stat):
             if descriptor is None:
                 os.kill(stat.pid, signum)
             else:
-                signal.pidfd_send_signal(descriptor, signum)
+                signal_process(descriptor, signum)
     except ProcessLookupError:
         pass
     finally:

@@ -15,6 +15,8 @@ from redis.exceptions import WatchError
 from clusterstate.probes import PROFILE_KEPT_S
 from clusterstate.store import keys, queues
 
+PLACES_KEPT_S = 3600
+"""More than any probe takes: each place says itself until when it is taken."""
 AT_ONCE_ON_A_HOST = 2
 TRIES = 20
 Option: TypeAlias = bool | int | str
@@ -112,6 +114,9 @@ def delete(client: redis.Redis, profiles: Iterable[Profile]) -> None:
             probe_ids = [one.probe_id for one in profile.asked if one.probe_id is not None]
             told = (key for probe_id in probe_ids for key in (keys.answer(probe_id), keys.answer_parts(probe_id)))
             pipe.delete(keys.profile(profile.cluster, profile.profile_id), *told)
+            for one in profile.asked:
+                if one.probe_id is not None:
+                    pipe.hdel(keys.profiling(profile.cluster, one.host), one.probe_id)
             pipe.zrem(keys.profiles(profile.cluster), profile.profile_id)
         pipe.execute()
 
@@ -147,7 +152,7 @@ def take_place(client: redis.Redis, cluster: str, host: str, probe_id: str, pids
                 if ended:
                     pipe.hdel(key, *ended)
                 pipe.hset(key, probe_id, msgspec.json.encode((until, pids)))
-                pipe.expire(key, int(until - now) + 1)
+                pipe.expire(key, PLACES_KEPT_S)
                 pipe.execute()
                 return
             except WatchError:

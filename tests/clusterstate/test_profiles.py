@@ -16,6 +16,7 @@ from clusterstate.settings import Settings
 from clusterstate.stacks import Frame, Merging, Samples, Thread, Unreadable
 from clusterstate.store import keys, queues
 from clusterstate.store import profiles as kept
+from clusterstate.store.connection import StoreUnavailable
 from clusterstate.store.queues import Answer
 
 NODE = "ab" * 28
@@ -74,6 +75,34 @@ def test_two_profiles_are_made_on_a_host_at_a_time(profiles: Profiles, redis_cli
     queues.store_answer(redis_client, Answer(probe_id, queues.DONE, time.time()))
 
     assert started(profiles, "p3", 102).asked[0].probe_id is not None
+
+
+def test_a_place_is_kept_as_long_as_its_profile_may_take_whoever_asks_after_it(profiles: Profiles, redis_client: redis.Redis) -> None:
+    now = time.time()
+    long = started(profiles, "p1", 100)
+    kept.leave_place(redis_client, "demo", HOST, "other")
+    kept.take_place(redis_client, "demo", HOST, "short", (7,), now, now + 2)
+
+    assert long.asked[0].probe_id is not None
+    assert redis_client.ttl(keys.profiling("demo", HOST)) > 600
+
+
+def test_a_removed_profile_leaves_its_place(profiles: Profiles) -> None:
+    profiles.delete(started(profiles, "p1", 100))
+
+    assert started(profiles, "p2", 100).asked[0].probe_id is not None
+
+
+def test_a_question_that_could_not_be_put_leaves_its_place(profiles: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise redis.ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "ask", breaks)
+        with pytest.raises(StoreUnavailable):
+            started(profiles, "p1", 100)
+
+    assert started(profiles, "p2", 100).asked[0].probe_id is not None
 
 
 def test_a_stack_takes_no_place(profiles: Profiles) -> None:
@@ -164,6 +193,32 @@ def test_samples_that_unpack_to_more_than_is_taken_are_refused(monkeypatch: pyte
 
     with pytest.raises(Unreadable, match="larger than 1000 bytes"):
         stacks.unpack(stacks.pack(Samples(frames=tuple(Frame(f"function_{number}") for number in range(1000)))))
+
+
+@pytest.mark.parametrize("what", ["stacks", "frames", "threads"])
+def test_beyond_what_is_kept_counts_still_add_up_and_travel(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    for name in ("MOST_STACKS", "MOST_FRAMES", "MOST_THREADS"):
+        monkeypatch.setattr(stacks, name, 30)
+    monkeypatch.setattr(stacks, "ROOM", 10)
+    merging = stacks.Merging()
+    for number in range(100):
+        thread = number if what == "threads" else 1
+        frames = [Frame(f"f{number}")] if what != "threads" else [Frame("f")]
+        merging.add(Thread(number % 50 if what == "stacks" else 7, thread, "t"), frames * 2, 2)
+    both = stacks.Merging()
+    for _ in range(2):
+        both.add_samples(merging.samples())
+    found = both.samples()
+
+    assert found.total == 400
+    assert max(len(found.stacks), len(found.frames), len(found.threads)) <= 30
+    assert stacks.unpack(stacks.pack(found)) == found
+
+
+def test_a_stack_without_python_code_is_said_to_be_one() -> None:
+    merging = stacks.Merging()
+    merging.add(Thread(7, 1), [], 3)
+    assert merging.samples().frames == (stacks.NO_PYTHON,)
 
 
 def test_the_sum_of_samples_is_exact() -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from workers.sources.processes_decode import parse_stat
 from workers.sources.profile_targets import PROC, start_ms
 
-NODE, SESSION = f"{os.getpid():056x}", "session_2026-01-01_00-00-00_000000_1"
+NODE, SESSION = f"{os.getpid():08x}" + "ab" * 24, "session_2026-01-01_00-00-00_000000_1"
 """Another node in each process that runs tests: two of them side by side see one another's raylets."""
 KEEPER = """
 import json, subprocess, sys

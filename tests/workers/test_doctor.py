@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from clusterstate.settings import Settings
 from tests.private_redis import PrivateRedis
-from tests.workers.stub_ray import SLEEP, stub_ray
+from tests.workers.stub_ray import NODE, SLEEP, stub_ray
 from webapp.cli import raydeck
 from workers import doctor
 from workers.doctor import OK, OPTIONAL, PROBLEM, Finding, examine
@@ -64,7 +64,7 @@ def test_a_raylet_of_this_machine_is_looked_at(settings: Settings, tmp_path: Pat
     with stub_ray(tmp_path) as ray:
         ray.start(SLEEP)
         monkeypatch.setattr(doctor, "listed_by", lambda raylet: dict(ray.listed) if raylet.pid == ray.pid else {})
-        [tracing] = [one for one in examine(settings) if one.what.startswith("Tracing workers") and "abababab" in one.what]
+        [tracing] = [one for one in examine(settings) if one.what.startswith("Tracing workers") and NODE[:8] in one.what]
     assert (tracing.state, tracing.says) == (OK, "is allowed")
 
 

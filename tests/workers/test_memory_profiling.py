@@ -8,15 +8,16 @@ import os
 import signal
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clusterstate.profile_answers import ENDED, NO_PROGRAM, NOT_LISTED, NOT_PYTHON, OTHER_USER, PTRACE_SCOPE, UNSUPPORTED
+from clusterstate.profile_answers import ENDED, IDLE, NO_PROGRAM, NOT_LISTED, NOT_PYTHON, OTHER_USER, PTRACE_SCOPE, UNSUPPORTED
 from clusterstate.stacks import BYTES, Frame, Thread
 from tests.workers.asking_here import Asking, asking_of, goes_on, leaves_nothing, wait_until
-from tests.workers.stub_ray import SLEEP, StubRay, stub_ray
+from tests.workers.stub_ray import SLEEP, StubRay, is_running, stub_ray
 from workers.sources import memory_recording, memray_running, private_folders, profile_notes
 from workers.sources.memory_recording import Parts
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
@@ -36,6 +37,14 @@ def inner():
         sum(range(300_000))
         time.sleep(0.01)
 inner()
+"""
+WAITS_THEN_GROWS = """
+import time
+time.sleep(9)
+kept = []
+while True:
+    kept.append(bytes(1000))
+    time.sleep(0.01)
 """
 PACKAGES = {"PYTHONPATH": sysconfig.get_path("purelib")}
 WHOLE = Parts(ours=True, debugger=True, theirs=True)
@@ -100,6 +109,44 @@ def test_a_killed_worker_leaves_no_file_and_a_process_that_no_longer_follows_its
 
 
 @with_memray
+def test_a_process_that_allocates_nothing_is_let_go_and_lives(asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A debugger that is killed while it waits for an allocation ends the process at its next one."""
+    monkeypatch.setattr(memray_running, "DEBUGGER_WITHIN_S", 3.0)
+    pid = asking.ray.start(WAITS_THEN_GROWS, environ=PACKAGES)
+    progress, _ = asking.record_memory(pid, 2)
+    assert progress.why_not is not None
+    assert (progress.why_not.reason, memray_running.tracer_of(pid)) == (IDLE, 0)
+    assert (files_left(tmp_path), leaves_nothing(asking)) == ([], True)
+    time.sleep(7)
+    assert is_running(pid)
+
+
+@with_memray
+def test_a_worker_that_is_killed_while_a_debugger_waits_leaves_a_process_that_lives(asking: Asking, tmp_path: Path) -> None:
+    pid = asking.ray.start(WAITS_THEN_GROWS, environ=PACKAGES)
+    horse = os.fork()
+    if horse == 0:
+        os.setpgrp()
+        asking.record_memory(pid, 60)
+        os._exit(0)
+    wait_until(lambda: memray_running.tracer_of(pid) != 0, 20.0)
+    time.sleep(1)
+    os.killpg(horse, signal.SIGKILL)
+    os.waitpid(horse, 0)
+    profile_notes.tidy(asking.state_dir)
+    assert (memray_running.tracer_of(pid), files_left(tmp_path), leaves_nothing(asking)) == (0, [], True)
+    time.sleep(8)
+    assert is_running(pid)
+
+
+def test_another_users_process_is_followed_with_its_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert memray_running.as_user(1000, 100) == {"user": 1000, "group": 100, "extra_groups": []}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert memray_running.as_user(1000, 100) == {}
+
+
+@with_memray
 def test_a_process_without_memray_is_told_how_to_get_it(asking: Asking) -> None:
     progress, _ = asking.record_memory(asking.start(SLEEP))
     assert progress.why_not is not None
@@ -122,6 +169,7 @@ def test_no_other_process_is_followed(asking: Asking) -> None:
         (Parts(True, True, True, shares_files=False), NodeFacts(user=7), TargetFacts(user=7), UNSUPPORTED, "in the container of Ray"),
         (WHOLE, NodeFacts(user=7), TargetFacts(user=7, is_python=False), NOT_PYTHON, ""),
         (WHOLE, NodeFacts(user=7), TargetFacts(user=8, user_name="ray"), OTHER_USER, "as user ray (8)"),
+        (Parts(True, True, None, shares_files=False), NodeFacts(user=7), TargetFacts(user=8, user_name="ray"), OTHER_USER, "as user ray"),
         (WHOLE, NodeFacts(user=7, ptrace_scope=1), TargetFacts(user=7), PTRACE_SCOPE, "sysctl"),
         (WHOLE, NodeFacts(user=0, has_capability=True, ptrace_scope=1), TargetFacts(user=8), PTRACE_SCOPE, "sysctl"),
         (WHOLE, NodeFacts(user=7), TargetFacts(user=7, is_alive=False), ENDED, ""),

@@ -138,8 +138,9 @@ def test_a_pid_that_was_given_out_again_is_another_process(ray: StubRay) -> None
     while True:
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
         again = ray.start(SLEEP)
-        if again == pid:
+        if again == pid and began(pid) - start not in profile_targets.CLOCK_STEPS_MS:
             break
+        ray.end(again)
         assert time.monotonic() < give_up, "others take the pid each time"
     assert refused(finder(ray), pid, start) == ENDED
 

@@ -176,9 +176,9 @@ def test_a_recording_counts_what_py_spy_counted(asking: Asking, monkeypatch: pyt
     raws: list[bytes] = []
     real = py_spy_decode.parse_raw
 
-    def parse(raw: bytes, pid: int) -> Samples:
+    def parse(raw: bytes, pid: int, *, subprocesses: bool) -> Samples:
         raws.append(raw)
-        return real(raw, pid)
+        return real(raw, pid, subprocesses=subprocesses)
 
     monkeypatch.setattr(py_spy_decode, "parse_raw", parse)
     pid = asking.start()
@@ -392,7 +392,7 @@ from workers.sources.processes_decode import parse_stat
 from pathlib import Path
 pid = int(sys.argv[1])
 stat = parse_stat((PROC / str(pid) / "stat").read_bytes())
-target = Target(pid, 0, stat.start_ticks, (PROC / str(pid)).stat().st_uid)
+target = Target(pid, 0, stat.start_ticks, (PROC / str(pid)).stat().st_uid, 0)
 program = py_spy.py_spy()
 node, facts = profile_facts.node_facts(True, root=Path("/nowhere")), profile_facts.target_facts(target)
 spy = py_spy.Spy(program, py_spy.dump_words(pid, native=False), target)

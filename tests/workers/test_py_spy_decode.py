@@ -72,7 +72,7 @@ def test_subprocesses_are_processes_of_their_own() -> None:
         f'process 7:"python a.py";thread (7): main;{RUN} 2\n'
         f'process 7:"python a.py";process 9:"sh -c "x; y" ;z";thread (10): "odd";{RUN} 3\n'
     )
-    found = decode.parse_raw(raw.encode(), 7)
+    found = decode.parse_raw(raw.encode(), 7, subprocesses=True)
     assert {(thread.pid, thread.os_id, thread.name) for thread in found.threads} == {(7, 7, "main"), (9, 10, '"odd"')}
     assert found.total == 5
 
@@ -105,14 +105,18 @@ def test_a_deep_stack_keeps_its_innermost_frames_and_says_so() -> None:
     raw = "thread (1): t;" + ";".join(f"f{number} (/a.py:{number})" for number in range(5000)) + " 1\n"
     frames = only(raw)[1]
     assert len(frames) == MOST_DEPTH
-    assert (frames[0], frames[-1]) == (decode.TRUNCATED, Frame("f4999", "/a.py", 4999))
+    assert (frames[0], frames[-1]) == (decode.DEEPER, Frame("f4999", "/a.py", 4999))
 
 
-def test_beyond_what_is_kept_counts_still_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MOST_KEPT_STACKS", 10)
-    raw = "".join(f"thread (1): t;f{number} (/a.py:1) 2\n" for number in range(50)).encode()
-    found = decode.parse_raw(raw, 7)
-    assert (found.total, len(found.stacks)) == (100, 11)
+def test_a_name_with_a_line_break_speaks_for_no_other_process() -> None:
+    found = decode.parse_raw(f'process 1:"x";thread (1): t;{RUN} 3\n'.encode(), 7)
+    assert ({thread.pid for thread in found.threads}, found.total) == ({7}, 3)
+
+
+def test_a_line_of_many_processes_takes_no_longer_than_its_length_allows() -> None:
+    begun = time.monotonic()
+    assert decode.parse_raw(('process 1:"x";' * 60_000 + f"{RUN} 3\n").encode(), 7, subprocesses=True).total == 3
+    assert time.monotonic() - begun < 1
 
 
 def test_what_was_read_can_be_packed_and_unpacked() -> None:

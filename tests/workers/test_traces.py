@@ -322,7 +322,7 @@ def test_what_is_in_the_way_is_known_before(asking: Asking, daemon: int, tmp_pat
 
 
 GONE, OTHERS = TargetFacts(is_alive=False), TargetFacts(user=8, user_name="ray")
-HERE = Target(os.getpid(), 0, 0, 7)
+HERE = Target(os.getpid(), 0, 0, 7, 7)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ HERE = Target(os.getpid(), 0, 0, 7)
         (gpu_tracing.Parts(Path("/dyno"), None), None, None, NO_PROGRAM, "dynolog --enable_ipc_monitor"),
         (gpu_tracing.Parts(Path("/dyno"), 1, False), HERE, TargetFacts(user=7), UNSUPPORTED, "'KINETO_USE_DAEMON': '1'"),
         (gpu_tracing.Parts(Path("/dyno"), 1), HERE, GONE, ENDED, ""),
-        (gpu_tracing.Parts(Path("/dyno"), 1), Target(os.getpid(), 0, 0, 8), OTHERS, OTHER_USER, "as user ray"),
+        (gpu_tracing.Parts(Path("/dyno"), 1), Target(os.getpid(), 0, 0, 8, 8), OTHERS, OTHER_USER, "as user ray"),
         (jax_tracing.Parts(False), None, None, NO_PROGRAM, "pip install jax"),
         (jax_tracing.Parts(True, False), HERE, TargetFacts(user=7), UNSUPPORTED, "start_server"),
         (jax_tracing.Parts(True, True, False), HERE, TargetFacts(user=7), UNSUPPORTED, "start_server"),
@@ -375,7 +375,7 @@ def test_what_lies_in_a_folder_is_read_only_if_it_is_a_file_of_its_user(tmp_path
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.json").write_text("{}")
-    with private_folders.private_folder(Target(1, 0, 0, os.geteuid())) as folder:
+    with private_folders.private_folder(Target(1, 0, 0, os.geteuid(), os.getegid())) as folder:
         assert folder.path.stat().st_mode & 0o777 == 0o700
         (folder.path / "linked").symlink_to(outside)
         (folder.path / "link.json").symlink_to(outside / "secret.json")
@@ -395,7 +395,7 @@ def test_what_lies_in_a_folder_is_read_only_if_it_is_a_file_of_its_user(tmp_path
 def test_a_program_is_not_run_by_a_shell_nor_with_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYDECK_REDIS_URL", "redis://:secret@x")
     words = [sys.executable, "-I", "-c", "import os, sys; print(sys.argv[1], dict(os.environ))", "$HOME;id"]
-    with trace_programs.TraceProgram(words, Target(1, 0, 0, os.geteuid()), tmp_path) as program:
+    with trace_programs.TraceProgram(words, Target(1, 0, 0, os.geteuid(), os.getegid()), tmp_path) as program:
         give_up = time.monotonic() + 10
         while program.code is None and time.monotonic() < give_up:
             time.sleep(0.02)
@@ -405,7 +405,7 @@ def test_a_program_is_not_run_by_a_shell_nor_with_our_environment(tmp_path: Path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_root_traces_with_no_more_than_the_rights_of_the_process() -> None:
-    target = Target(os.getpid(), 0, 0, 65534)
+    target = Target(os.getpid(), 0, 0, 65534, 65534)
     with private_folders.private_folder(target) as folder:
         assert (folder.path.stat().st_uid, folder.path.stat().st_mode & 0o777) == (65534, 0o700)
         words = ["/bin/sh", "-c", f"cd {folder.path} && id -u; id -G; echo '[]' > own.json"]

@@ -209,9 +209,10 @@ def _standing(member: Member) -> Iterable[Standing]:
     last = member.last
     if last is None:
         return
-    telling = _telling(last)
+    telling = {id(thread) for thread in _telling(last)}
+    looks = [{_identity(one): one for one in reversed(answer.threads)} for answer in member.passes]  # the first of equal ones
     for thread in last.threads:
-        yield Standing(member, thread, any(thread is one for one in telling), _movement(member, thread))
+        yield Standing(member, thread, id(thread) in telling, _movement(member, thread, looks))
 
 
 def _telling(process: ProcessStacks) -> list[ThreadStack]:
@@ -223,16 +224,16 @@ def _telling(process: ProcessStacks) -> list[ThreadStack]:
     return [thread for thread in others if runs_task(thread.frames)] or [thread for thread in others if awaits(thread.frames)] or [main]
 
 
-def _movement(member: Member, thread: ThreadStack) -> str:
+def _movement(member: Member, thread: ThreadStack, looks: Sequence[dict[tuple[int, str], ThreadStack]]) -> str:
     """A thread is known again by its id, or else by its name, in the same process."""
     if len(member.passes) < 2 or has_no_task(thread.frames) or awaits(thread.frames):
         return UNKNOWN
     has_run = True
     first = member.passes[0]
-    for answer in member.passes:
+    for answer, threads in zip(member.passes, looks, strict=True):
         if (answer.pid, answer.started_ms) != (first.pid, first.started_ms):
             return MOVING
-        same = next((one for one in answer.threads if _identity(one) == _identity(thread)), None)
+        same = threads.get(_identity(thread))
         if same is None:
             return UNKNOWN if answer.why_not is not None else MOVING
         if same.frames != thread.frames:

@@ -13,7 +13,7 @@ from clusterstate.profile_answers import ENDED, FAILED, NOT_LISTED, NOT_PYTHON, 
 from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
-from webapp import exports
+from webapp import background, exports
 from webapp.auth import caller, caller_if_any
 from webapp.errors import TooBusy, wants_json
 from webapp.flame.asking import parse
@@ -232,7 +232,7 @@ def _download(profile_id: str, standing: ProfileStanding, format: str) -> Respon
 
 
 def _file(pieces: Iterator[bytes], profile_id: str, standing: ProfileStanding, extension: str, content_type: str) -> Response:
-    response = streamed(pieces, content_type)
+    response = streamed(background.each(pieces), content_type)
     name = f"{standing.profile.kind}-{profile_id[:12]}.{extension}"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from clusterstate import model
-from clusterstate.probes import DumpManyStacks, DumpStacks, RecordCpu, RecordGpu, RecordJax, RecordManyCpu, RecordMemory
+from clusterstate.probes import DumpDeepStacks, DumpManyStacks, DumpStacks, RecordCpu, RecordGpu, RecordJax, RecordManyCpu, RecordMemory
 from clusterstate.profiles import CENSUS, CPU, GPU, JAX, KINDS, MEMORY, MERGED, STACKS, Asked, Option, Profile, Question, Target
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
@@ -19,6 +20,7 @@ from webapp.scope import Scope
 MOST_SECONDS = 300
 MOST_HZ = 500
 MOST_TRACE_SECONDS = 60
+NUMBER = re.compile(r"[0-9]{1,9}")
 MOST_MERGED = 128
 """Processes that are sampled for one flame graph."""
 
@@ -129,7 +131,7 @@ def _option(name: str, option: Number | Switch, text: str) -> Option:
         return text == "1"
     if not text:
         return option.default
-    if not text.isascii() or not text.isdigit() or not option.low <= int(text[:9]) <= option.high:
+    if not NUMBER.fullmatch(text) or not option.low <= int(text) <= option.high:
         raise BadQuery(f"{name} is {text[:32]!r}; it must be a whole number from {option.low} to {option.high}.")
     return int(text)
 
@@ -171,7 +173,8 @@ def _probe(profile: Profile, places: tuple[int, ...], while_task: str) -> object
     node_ids = tuple(dict.fromkeys(one.node_id for one in targets))
     nodes = tuple(node_ids.index(one.node_id) for one in targets)
     if profile.kind == STACKS:
-        return DumpStacks(node_id, pid, started_ms, **flags)
+        dump = DumpDeepStacks if any(flags.values()) else DumpStacks
+        return dump(node_id, pid, started_ms, **flags)
     if profile.kind == CPU:
         return RecordCpu(node_id, pid, started_ms, duration, rate, while_task=while_task, **flags)
     if profile.kind == MEMORY:

@@ -9,6 +9,7 @@ from typing import Any
 from clusterstate.profiles import KINDS
 from clusterstate.query import BadQuery
 from webapp.parts import parts
+from webapp.profiling.asking import NUMBER
 from webapp.profiling.standing import Listed, ProfileStanding, listed
 from webapp.scope import Scope, href
 
@@ -116,6 +117,6 @@ def row_of(standing: ProfileStanding | Listed) -> dict[str, Any]:
 def _limit(text: str) -> int:
     if not text:
         return SHOWN
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_SHOWN:
+    if not NUMBER.fullmatch(text) or not 1 <= int(text) <= MOST_SHOWN:
         raise BadQuery(f"limit is {text[:32]!r}; it must be a whole number from 1 to {MOST_SHOWN}.")
     return int(text)

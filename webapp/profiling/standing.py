@@ -16,11 +16,13 @@ ENDS = {
     "STOPPED": "It was stopped before its time; what was sampled until then is here.",
     PROCESS_ENDED: "The process ended meanwhile; what was sampled until then is here.",
     "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
+    "TOO_LARGE": "There were more different stacks than memory is given for; what was sampled until then is here.",
 }
 NOTHING = {
     "STOPPED": "It was stopped before anything was sampled.",
     PROCESS_ENDED: "The process ended before anything was sampled.",
     "TASK_ENDED": "The task ended before anything was sampled.",
+    "TOO_LARGE": "py-spy took more memory than it is given before anything was sampled.",
 }
 WORDS = {
     "native": "with native frames",
@@ -125,7 +127,7 @@ class ProfileStanding:
     def counts_what_waits(self) -> bool:
         """Whether much more was seen running than used CPU: on a busy machine threads that were just let go on look as if they ran."""
         asked, rate = self.profile.options, self.profile.options.get("rate")
-        if not rate or asked.get("idle") or asked.get("nonblocking") or asked.get("subprocesses") or self.cpu_s is None:
+        if not rate or asked.get("idle") or asked.get("nonblocking") or self.cpu_s is None:
             return False
         return (self.samples or 0) / int(rate) > 2 * self.cpu_s + RUNS_UNSEEN_S
 
@@ -227,6 +229,8 @@ def _ends(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[str]:
         if progress is not None and progress.ended in ENDS:
             words = ENDS[progress.ended] if host.has_told else NOTHING[progress.ended]
             yield f"{words} {progress.detail}".strip()
+        elif progress is not None and progress.detail:
+            yield progress.detail
         if progress is not None and progress.errors:
             yield f"{progress.errors} samples could not be read, because the stack changed while it was looked at."
 

@@ -19,6 +19,7 @@ from webapp.tables.workers import WORKERS
 
 MOST_TARGETS = 2_000
 MOST_ACTORS = 10_000
+MOST_FIELDS = 100
 PLACES = frozenset({"after", "before", "limit", "columns"})
 """Arguments of a table that say which page of it is shown, and how."""
 PYTHON = ("WORKER", "DRIVER")
@@ -126,7 +127,11 @@ def _class(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
 def _workers(reader: SessionReader, of: Mapping[str, str]) -> Chosen:
     """Those that the table of workers shows with this query string, on all of its pages."""
     asked: dict[str, list[str]] = {}
-    for name, value in parse_qsl(of["workers"], max_num_fields=100):
+    try:
+        pairs = parse_qsl(of["workers"], max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise BadQuery(f"workers= has more than {MOST_FIELDS} arguments.") from None
+    for name, value in pairs:
         asked.setdefault(name, []).append(value)
     query = WORKERS.query({name: values for name, values in asked.items() if name not in PLACES}, keep=("theme",))
     selection = replace(query.selection((Condition("is_alive", "is", True),)), limit=MOST_TARGETS + 1)

@@ -24,7 +24,9 @@ MOST_HZ = 100
 SAMPLES_A_SECOND = 400
 """Of all at a time: about half a core."""
 MOST_AT_ONCE = 16
+MOST_BYTES_OF_ONE = 96 << 20
 WITHIN_S = 560.0
+"""Of the 600 that the probe has. What is under way then is stopped, and keeps what it has."""
 SAID_EVERY_S = 1.0
 STOP_EVERY_S = 0.5
 
@@ -58,7 +60,8 @@ def record_many_cpu(
         raise CannotAnswer(f"A profile of many lasts 1 to {MOST_SECONDS} s, with 1 to {MOST_HZ} samples a second.")
     place = Place()
     asked = [Asked(pid, began, node_ids[node]) for pid, began, node in zip(pids, started_ms, nodes, strict=True)]
-    together = _Together(place, Wanted(duration_s, rate_hz, native, idle, gil=gil, nonblocking=nonblocking), list(dict.fromkeys(asked)))
+    wanted = Wanted(duration_s, rate_hz, native, idle, gil=gil, nonblocking=nonblocking, most_bytes=MOST_BYTES_OF_ONE)
+    together = _Together(place, wanted, list(dict.fromkeys(asked)))
     together.run()
     profiler = version_of(place.program) if place.program is not None else ""
     return told(together.outcome(), duration_s, profiler, tuple(together.processes))
@@ -77,6 +80,7 @@ class _Together:
     _cpu_s: float | None = None
     _sampled_s: float = 0.0
     _is_stopped: bool = False
+    _is_late: bool = False
 
     def run(self) -> None:
         """Returns when all have ended, or the time is over."""
@@ -94,7 +98,8 @@ class _Together:
                 if now >= next_look:
                     next_look = now + STOP_EVERY_S
                     self._is_stopped = self._is_stopped or running().should_stop()
-                if self._is_stopped or now - began > WITHIN_S:
+                self._is_late = now - began > WITHIN_S
+                if self._is_stopped or self._is_late:
                     self._leave_out()
                 while self.waiting and len(under_way) < at_once:
                     one = self.waiting.pop(0)
@@ -146,5 +151,5 @@ class _Together:
                 return Recorded(why_not=refused.why_not)
             except profile_notes.Busy:
                 return Recorded(why_not=WhyNot(BUSY, "Somebody profiles this process already."))
-            recording = Recording(program, target, self.wanted, self.place.node, lambda _: None, lambda: self._is_stopped)
+            recording = Recording(program, target, self.wanted, self.place.node, lambda _: None, lambda: self._is_stopped or self._is_late)
             return (yield from recording.steps(note))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clusterstate import paths
+from clusterstate.hosts import boot_id
 from workers.probes.running import running
 from workers.processes import read_started
 from workers.sources import profile_facts, profile_notes
@@ -64,5 +65,6 @@ def _finder(node_id: str) -> Finder | Refused:
 
 def own_sessions(state_dir: Path) -> frozenset[int]:
     """Each role of ours leads a session, as in setsid, of which all it started are members."""
+    here = boot_id() or ""
     files = state_dir.glob(paths.processes_file(Path(), "*").name)
-    return frozenset(one.pid for file in files for one in read_started(file) if one.role not in NOT_OURS)
+    return frozenset(one.pid for file in files for one in read_started(file) if one.role not in NOT_OURS and one.boot_id == here)

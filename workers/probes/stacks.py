@@ -25,10 +25,21 @@ MOST_PART_BYTES = 512 * 1024
 MOST_BYTES_OF_MANY = 200_000
 """Of one of many processes, as it travels: a hundred threads of fifty frames are half of that."""
 MANY_WITHIN_S = 50.0
+QUICK_WITHIN_S, DEEP_WITHIN_S = 12.0, 50.0
+"""Of a stack trace: less than its probe has (clusterstate.probes)."""
 
 
 def dump_stacks(node_id: str, pid: int, started_ms: int, native: bool, subprocesses: bool) -> dict[str, Any]:
     """StacksPart (clusterstate.profile_answers)."""
+    return _dump_one(node_id, pid, started_ms, native, subprocesses, QUICK_WITHIN_S)
+
+
+def dump_deep_stacks(node_id: str, pid: int, started_ms: int, native: bool, subprocesses: bool) -> dict[str, Any]:
+    """The same, with more time."""
+    return _dump_one(node_id, pid, started_ms, native, subprocesses, DEEP_WITHIN_S)
+
+
+def _dump_one(node_id: str, pid: int, started_ms: int, native: bool, subprocesses: bool, within_s: float) -> dict[str, Any]:
     place = Place()
     found: list[ProcessStacks] = []
     try:
@@ -40,8 +51,15 @@ def dump_stacks(node_id: str, pid: int, started_ms: int, native: bool, subproces
     except Refused as refused:
         return _answer([ProcessStacks(_shown(pid), started_ms, at=time.time(), why_not=refused.why_not)])
     each = (1 << 20) // len(asked)
+    give_up = time.monotonic() + within_s
     with closing(_dumps(place, asked, native, each)) as dumps:
-        found = [one for one in dumps if one is not None]
+        for one in dumps:
+            if one is not None:
+                found.append(one)
+            if time.monotonic() > give_up:
+                break
+    seen = {one.pid for one in found}
+    found += [_too_late(one, within_s) for one in asked if _shown(one.pid) not in seen]
     order = {one.pid: number for number, one in enumerate(asked)}
     return _answer(sorted(found, key=lambda one: order.get(one.pid, len(order))))
 
@@ -83,11 +101,9 @@ def _one_pass(place: Place, asked: list[Asked], native: bool, in_pass: int, give
             if time.monotonic() > give_up:
                 break
     telling.tell()
-    late = [one for one in asked if one.pid not in telling.told]
+    late = [one for one in asked if _shown(one.pid) not in telling.told]
     for start in range(0, len(late), 1000):
-        why = WhyNot(FAILED, f"There was no time for it within {MANY_WITHIN_S:.0f} s.")
-        some = late[start : start + 1000]
-        telling.waiting = [ProcessStacks(_shown(one.pid), one.started_ms or 0, in_pass=in_pass, why_not=why) for one in some]
+        telling.waiting = [_too_late(one, MANY_WITHIN_S, in_pass) for one in late[start : start + 1000]]
         telling.tell()
 
 
@@ -131,6 +147,12 @@ def _finder(place: Place, node_id: str) -> Finder | Refused:
 
 def _below(finder: Finder, target: Target) -> list[Asked]:
     return [Asked(pid, None, finder, target) for pid in finder.children_of(target)[:MOST_SUBPROCESSES]]
+
+
+def _too_late(one: Asked, within_s: float, in_pass: int = 1) -> ProcessStacks:
+    why = WhyNot(FAILED, f"There was no time for it within {within_s:.0f} s.")
+    child_of = one.child_of.pid if one.child_of is not None else None
+    return ProcessStacks(_shown(one.pid), one.started_ms or 0, in_pass=in_pass, child_of=child_of, why_not=why)
 
 
 def _shown(pid: int) -> int:

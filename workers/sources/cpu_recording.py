@@ -16,9 +16,9 @@ from workers.sources.processes_decode import RAY_TITLE
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Target, is_same, title_of
-from workers.sources.py_spy import ENDS_WITHIN_S, Ran, Spy, record_words
+from workers.sources.py_spy import ENDS_WITHIN_S, MOST_KEPT_BYTES, Ran, Spy, record_words
 
-STOPPED, PROCESS_ENDED, TASK_ENDED = "STOPPED", "PROCESS_ENDED", "TASK_ENDED"
+STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE = "STOPPED", "PROCESS_ENDED", "TASK_ENDED", "TOO_LARGE"
 LOOK_EVERY_S = 0.05
 SAID_EVERY_S = 1.0
 STOP_EVERY_S = 0.5
@@ -41,6 +41,7 @@ class Wanted:
     gil: bool = False
     nonblocking: bool = False
     while_task: str = ""
+    most_bytes: int = MOST_KEPT_BYTES  # that py-spy may hold
 
 
 @dataclass
@@ -126,18 +127,23 @@ class Recording:
             now = time.monotonic()
             if begun_at is None and BEGUN in spy.said():
                 begun_at = now
-                self._cpu_before = self._cpu_last = cpu_seconds(self.target.pid)
+                if not is_same(self.target):
+                    self._ended = ENDED
+                self._cpu_before = self._cpu_last = self._cpu_used()
             elif now >= self._next_look:
-                self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
+                self._cpu_last = self._cpu_used() or self._cpu_last
             self._say(now, begun_at)
             self._ended = self._ended or self._why_end(now, begun_at, spy)
             if self._ended:
-                self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
+                self._cpu_last = self._cpu_used() or self._cpu_last
                 spy.interrupt()
                 return begun_at, now
             yield
-        self._cpu_last = cpu_seconds(self.target.pid) or self._cpu_last
+        self._cpu_last = self._cpu_used() or self._cpu_last
         return begun_at, time.monotonic()
+
+    def _cpu_used(self) -> float | None:
+        return cpu_seconds(self.target.pid, below=self.wanted.subprocesses)
 
     def _why_end(self, now: float, begun_at: float | None, spy: Spy) -> str:
         if self.wanted.while_task and not runs_task(title_of(self.target.pid), self.wanted.while_task):
@@ -146,6 +152,8 @@ class Recording:
             self._next_look = now + STOP_EVERY_S
             if self.should_stop():
                 return STOPPED
+            if spy.heap_bytes > self.wanted.most_bytes:
+                return TOO_LARGE
         late = spy.age_s > BEGINS_WITHIN_S if begun_at is None else now - begun_at > self.wanted.duration_s + ENDS_WITHIN_S
         return FAILED if late or spy.age_s > LASTS_AT_MOST_S else ""
 
@@ -163,10 +171,14 @@ class Recording:
             found.ended = found.ended or PROCESS_ENDED
         if self._cpu_before is not None and self._cpu_last is not None:
             found.cpu_s = round(max(0.0, self._cpu_last - self._cpu_before), 2)
-        if ran.is_too_large:
-            found.why_not = WhyNot(FAILED, "There are more different stacks than are kept.", "Sample for a shorter time.")
+        if self._ended == ENDED or (self.target.is_alive and not is_same(self.target)):
+            found.ended, found.why_not = "", WhyNot(ENDED, "The process became another user's, or another one got its number.")
+        elif ran.is_too_large:
+            found.samples = py_spy_decode.parse_raw(ran.output.rpartition(b"\n")[0], self.target.pid, subprocesses=self.wanted.subprocesses)
+            of_all = f" of {counted.samples}" if counted.samples else ""
+            found.detail = f"There are more different stacks than are kept: {found.samples.total}{of_all} samples are here."
         elif ran.output:
-            found.samples = py_spy_decode.parse_raw(ran.output, self.target.pid)
+            found.samples = py_spy_decode.parse_raw(ran.output, self.target.pid, subprocesses=self.wanted.subprocesses)
         elif not found.ended:
             found.why_not = self._why_nothing(ran, sampled_s)
         elif found.ended == PROCESS_ENDED and not sampled_s:
@@ -181,13 +193,14 @@ class Recording:
         return profile_obstacles.after(ran.words, self.node, profile_facts.target_facts(self.target))
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """What a process has used of all cores since it began, in user and system mode; None: it is gone."""
+def cpu_seconds(pid: int, *, below: bool = False) -> float | None:
+    """What a process, and with `below` all below it, has used of all cores since it began, in user and system mode; None: it is gone."""
     try:
-        used = psutil.Process(pid).cpu_times()
+        process = psutil.Process(pid)
+        used = [process.cpu_times(), *(child.cpu_times() for child in (process.children(recursive=True) if below else ()))]
     except psutil.Error:
         return None
-    return float(used.user + used.system)
+    return float(sum(one.user + one.system for one in used))
 
 
 def busy(why: str) -> Recorded:

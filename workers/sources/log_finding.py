@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.handles import memory_file
 from workers.sources import log_matching, log_windows
 from workers.sources.log_search import NotSearched, limit_memory
 
@@ -202,7 +203,7 @@ def _read(pipe: int, deadline: float) -> bytes | None:
 
 @contextmanager
 def _memory(content: bytes) -> Iterator[int]:
-    file = os.memfd_create("lines", os.MFD_CLOEXEC)
+    file = memory_file("lines")
     try:
         with open(file, "wb", closefd=False) as writing:
             writing.write(content)

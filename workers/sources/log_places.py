@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterstate.store.kept_logs import BadPiece, KeptFile, KeptLogsReader
+from workers.handles import memory_file
 from workers.sources import log_listing
 from workers.sources.beneath import NotThere, Refused, folder_of, regular_file
 from workers.sources.log_listing import Entry, Listing, inode_of
@@ -96,7 +97,7 @@ class KeptLogs(LogPlace):
         kept = self._files.get(name)
         if kept is None:
             raise NotThere("Nothing is kept of such a file.")
-        file = os.memfd_create("kept log", os.MFD_CLOEXEC)
+        file = memory_file("kept log")
         try:
             self._unpack(kept, file)
             yield OpenFile(file, kept.inode, kept.modified_ms * 1_000_000, kept.first, kept.lines_before, kept.begins_line)

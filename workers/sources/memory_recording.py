@@ -22,10 +22,10 @@ from workers.sources.py_spy_decode import name_of
 
 MARGIN_S = 60
 """After its time, and so long, the process ends the following by itself."""
-NO_PYTHON = Frame("(no Python code)")
-"""Stands for what was allocated before a thread ran any, or outside of it."""
 FIX_OURS = f"Install it beside Raydeck on this node: {installing('memray')}"
 FIX_FILES = "Run `raydeck node` in the container of Ray; under systemd without PrivateTmp, and with ReadWritePaths=/tmp."
+UNMOVED = f"It allocated nothing for {memray_running.DEBUGGER_WITHIN_S:.0f} s: memray begins when a process allocates, and this one waits."
+FIX_UNMOVED = "Ask again while it runs; its stack trace says what it waits for."
 FIX_DEBUGGER = "Install a debugger on this node: apt install gdb"
 FIX_THEIRS = "Install memray where the job runs, for example with runtime_env={'pip': ['memray']}, or beside Ray on this node."
 
@@ -55,6 +55,8 @@ def obstacle(parts: Parts, node: NodeFacts, target: TargetFacts | None) -> WhyNo
         return WhyNot(NO_PROGRAM, "memray is not installed beside Raydeck on this node.", FIX_OURS)
     if not parts.debugger:
         return WhyNot(NO_PROGRAM, "memray needs a debugger, and there is neither gdb nor lldb on this node.", FIX_DEBUGGER)
+    if target is not None and node.user not in {0, target.user}:
+        return profile_obstacles.before(replace(node, has_program=True, has_capability=False), target)
     if not parts.shares_files:
         return WhyNot(UNSUPPORTED, "Raydeck has no folder for temporary files that the process sees too.", FIX_FILES)
     if parts.theirs is False:
@@ -90,13 +92,16 @@ class MemoryRecording:
 
     def _record(self, note: Note, file: Path, facts: TargetFacts) -> Recorded:
         self.report("starting")
+        note.follows(str(file.parent))
         try:
             attaching = memray_running.attaching(self.target, file, self.duration_s + MARGIN_S, self.options)
         except PermissionError:
             detail = f"User {facts.user_name} may not run Raydeck's Python, and root's rights are not used for this."
             return Recorded(why_not=WhyNot(OTHER_USER, detail, f"Run `raydeck node` as user {facts.user_name}."))
-        note.began(attaching.pid, str(file.parent), follows_user=self.target.user)
-        ran = memray_running.finish(attaching)
+        note.began(attaching.pid)
+        ran = memray_running.finish(attaching, self.target.pid)
+        if ran.code == memray_running.TOO_LATE:
+            return Recorded(why_not=WhyNot(IDLE, UNMOVED, FIX_UNMOVED))
         if ran.code or not file.exists():
             return Recorded(why_not=profile_obstacles.after(ran.words, replace(self.node, user=self.target.user), facts))
         begun = time.monotonic()
@@ -104,7 +109,7 @@ class MemoryRecording:
             self._follow(begun)
         finally:
             sampled_s = time.monotonic() - begun
-            left = memray_running.detach(self.target.pid, self.target.user) if self.target.is_alive else None
+            left = memray_running.detach(self.target.pid, self.target.user, self.target.group) if self.target.is_alive else None
         found = Recorded(sampled_s=round(min(sampled_s, float(self.duration_s)), 2), ended=self._ended)
         if not is_same(self.target):
             found.ended = found.ended or PROCESS_ENDED
@@ -131,7 +136,7 @@ class MemoryRecording:
 
     def _read(self, found: Recorded, file: Path) -> None:
         self.report("reading")
-        ran = memray_running.read(file, self.target.user, self.options)
+        ran = memray_running.read(file, self.target.user, self.target.group, self.options)
         try:
             if ran.code == 0:
                 found.samples = parse(ran.output, self.target.pid)
@@ -153,7 +158,6 @@ def parse(raw: bytes, pid: int) -> Samples:
     merging = Merging(BYTES)
     for size, thread, name, stack in rows:
         frames = [Frame(name_of(function), name_of(file), line if 0 <= line < 1 << 31 else 0) for function, file, line in reversed(stack)]
-        frames = frames or [NO_PYTHON]
         os_id = thread if 0 <= thread < 1 << 53 else 0
         merging.add(Thread(pid, os_id, name_of(name)), frames[-MOST_DEPTH:], max(0, min(size, 1 << 53)))
     return merging.samples()

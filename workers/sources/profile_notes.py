@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +20,12 @@ from pathlib import Path
 import msgspec
 
 from clusterstate import paths
-from workers.processes import end_all, read_stat
+from workers.processes import GONE, ProcessStat, command_line, end_all, read_stat
 from workers.sources import memray_running, private_folders
 from workers.sources.profile_targets import Target
 from workers.sources.py_spy import is_stopped, send_on
+
+log = logging.getLogger("raydeck.profiles")
 
 GOES_BY_ITSELF_S = 1.0
 """A profiler whose parent was killed has that long to let the target go and end."""
@@ -38,26 +42,35 @@ class Note:
     """Held while a process is looked into."""
 
     file: int
-    target: Target
-    was_stopped: bool
+    left: _Left
 
-    def began(self, profiler: int, folder: str = "", follows_user: int | None = None) -> None:
-        """Which process does it, the folder that goes with it, and as whose a process that follows itself is told to end that."""
+    def follows(self, folder: str) -> None:
+        """Before the process is told to follow its own allocations, into a folder that goes with this profile."""
+        self._write(msgspec.structs.replace(self.left, folder=folder, follows=True))
+
+    def began(self, profiler: int, folder: str = "") -> None:
+        """Which process does it, and the folder that goes with it."""
         stat = read_stat(profiler)
         began = stat.start_ticks if stat is not None else 0
-        left = _Left(self.target.pid, self.target.start_ticks, self.was_stopped, profiler, began, folder, follows_user)
-        blob = msgspec.json.encode(left)
-        os.pwrite(self.file, blob.ljust(MOST_NOTE_BYTES), 0)
+        self._write(msgspec.structs.replace(self.left, profiler=profiler, profiler_ticks=began, folder=folder or self.left.folder))
+
+    def _write(self, left: _Left) -> None:
+        self.left = left
+        os.pwrite(self.file, msgspec.json.encode(left).ljust(MOST_NOTE_BYTES), 0)
 
 
 class _Left(msgspec.Struct):
+    """What a killed worker leaves."""
+
     pid: int
     start_ticks: int
+    user: int
+    group: int
     was_stopped: bool
-    profiler: int
-    profiler_ticks: int
+    profiler: int = 0  # 0: none had begun
+    profiler_ticks: int = 0
     folder: str = ""
-    follows_user: int | None = None  # memray was told to make it follow its allocations
+    follows: bool = False  # memray was told, or about to be told, to make it follow its allocations
 
 
 def notes_folder(state_dir: Path) -> Path:
@@ -71,7 +84,8 @@ def profiling(folder: Path, target: Target, kind: str = "profile") -> Iterator[N
     path = folder / f"{kind}.{target.pid:d}"
     file = _locked(path)
     try:
-        note = Note(file, target, is_stopped(target.pid))
+        note = Note(file, _Left(target.pid, target.start_ticks, target.user, target.group, is_stopped(target.pid)))
+        note.began(0)
         yield note
     finally:
         with contextlib.suppress(OSError):
@@ -97,11 +111,13 @@ def tidy(state_dir: Path, look: Callable[[str], object] = lambda words: None) ->
             continue
         try:
             _put_right(os.pread(file, MOST_NOTE_BYTES, 0))
-            look(name)
-            found += 1
-            path.unlink(missing_ok=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.warning("What was left of %s cannot be put right: %s", name, error)
         finally:
+            path.unlink(missing_ok=True)
             os.close(file)
+        look(name)
+        found += 1
     return found
 
 
@@ -110,19 +126,36 @@ def _put_right(blob: bytes) -> None:
         left = msgspec.json.decode(blob.strip(b" \0"), type=_Left)
     except msgspec.DecodeError:
         return  # killed before it had begun
-    within_s = GOES_BY_ITSELF_S if left.follows_user is None else memray_running.DEBUGGER_WITHIN_S
-    give_up = time.monotonic() + within_s
-    while (stat := read_stat(left.profiler)) is not None and stat.start_ticks == left.profiler_ticks and stat.state not in {"Z", "X"}:
-        if time.monotonic() > give_up:
-            end_all([stat], 0.0)
-            break
-        time.sleep(0.02)
+    profiler = read_stat(left.profiler) if left.profiler else None
+    if left.follows:
+        _send_away(left)
+    elif profiler is not None and profiler.start_ticks == left.profiler_ticks:
+        _end(profiler)
     if not left.was_stopped:
         send_on(left.pid, left.start_ticks)
-    if left.follows_user is not None and (target := read_stat(left.pid)) is not None and target.start_ticks == left.start_ticks:
-        memray_running.detach(left.pid, left.follows_user)
+    if left.follows and (target := read_stat(left.pid)) is not None and target.start_ticks == left.start_ticks:
+        memray_running.detach(left.pid, left.user, left.group)
     if left.folder:
         private_folders.remove(Path(left.folder))
+
+
+def _end(profiler: ProcessStat) -> None:
+    give_up = time.monotonic() + GOES_BY_ITSELF_S
+    while (stat := read_stat(profiler.pid)) is not None and stat.start_ticks == profiler.start_ticks and stat.state not in GONE:
+        if time.monotonic() > give_up:
+            end_all([stat], 0.0)
+            return
+        time.sleep(0.02)
+
+
+def _send_away(left: _Left) -> None:
+    """The debugger that our memray had: memray leads its session, and was told our folder. Anybody else's stays."""
+    give_up = time.monotonic() + memray_running.LEFT_WITHIN_S
+    while (tracer := memray_running.tracer_of(left.pid)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    stat = read_stat(tracer) if tracer else None
+    if stat is not None and (left.profiler == stat.sid or left.folder in command_line(stat.sid)):
+        memray_running.send_debugger_away(left.pid, stat.sid)
 
 
 def _locked(path: Path) -> int:

@@ -82,11 +82,11 @@ def after(words: str, node: NodeFacts, target: TargetFacts) -> WhyNot:
     detail = shortened(words)
     if not target.is_alive:
         return WhyNot(ENDED, "The process ended.")
-    if "permission denied" in said or "operation not permitted" in said or "eperm" in said:
+    if "permission denied" in said or "operation not permitted" in said or "eperm" in said or "do not have permission" in said:
         if target.is_traced_by:
             return WhyNot(BUSY, f"Process {target.is_traced_by} traces it already: a debugger or another profiler.", "End that one first.")
         return _permission(node, target) or _unexplained(node, detail)
-    if "no such process" in said or "check that the process is running" in said:
+    if "no such process" in said or "check that the process is running" in said or "does not exist" in said:
         return WhyNot(ENDED, "The process ended.")
     if "failed to find python version" in said or "failed to get python version" in said:
         if target.is_python:
@@ -94,7 +94,7 @@ def after(words: str, node: NodeFacts, target: TargetFacts) -> WhyNot:
         return WhyNot(NOT_PYTHON, f"{target.name or 'The process'} is no Python program, or one that has not begun yet.")
     if "unsupported version of python" in said or "collecting stack traces from native extensions" in said:
         return WhyNot(UNSUPPORTED, detail, "Ask without native frames, or install a newer py-spy beside Raydeck on this node.")
-    return WhyNot(FAILED, detail or "py-spy said nothing.")
+    return WhyNot(FAILED, detail or "The profiler said nothing.")
 
 
 def idle(seconds: float) -> WhyNot:

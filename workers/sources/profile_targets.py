@@ -6,6 +6,7 @@ neither may be a process of ours.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clusterstate.profile_answers import ENDED, NOT_LISTED, OTHER_USER, WhyNot
+from clusterstate.profile_answers import ENDED, NOT_LISTED, OTHER_USER, UNSUPPORTED, WhyNot
+from workers.handles import open_process
 from workers.sources import host_decode
 from workers.sources import processes_decode as decode
 from workers.sources.processes_decode import RayletFlags, Stat
@@ -53,6 +55,7 @@ class Target:
     started_ms: int
     start_ticks: int
     user: int
+    group: int
     pidfd: int = -1
 
     def released(self) -> Target:
@@ -106,8 +109,10 @@ class Finder:
         if not _is_pid(pid):
             raise Refused(NOT_LISTED, "No process has such a pid.")
         try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
+            pidfd = open_process(pid)
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                raise Refused(UNSUPPORTED, "This kernel has no descriptors of processes: Linux has them from 5.3 on.") from None
             raise Refused(ENDED, f"There is no process {pid} (any more).") from None
         try:
             yield pidfd
@@ -124,18 +129,19 @@ class Finder:
             raise Refused(NOT_LISTED, f"Process {pid} is none that the raylet lists now.")
         if is_other:
             raise Refused(ENDED, f"Process {pid} is another one by now.")
-        user = _user(self.proc, pid)
+        user, group = _owner(self.proc, pid)
         if user != self.raylet.user:
             raise Refused(OTHER_USER, f"Process {pid} is of user {user}, the raylet of user {self.raylet.user}.")
-        return Target(pid, found, stat.start_ticks, user)
+        return Target(pid, found, stat.start_ticks, user, group)
 
     def _check_child(self, pid: int, of: Target) -> Target:
         stat = _stat(self.proc, pid)
         if stat is None or stat.is_zombie:
             raise Refused(ENDED, "It ended meanwhile.")
-        if of.pid not in self._above(stat) or self._is_ours(stat) or _user(self.proc, pid) != of.user:
+        user, group = _owner(self.proc, pid)
+        if of.pid not in self._above(stat) or self._is_ours(stat) or user != of.user:
             raise Refused(NOT_LISTED, f"Process {pid} is none below {of.pid}, or another user's.")
-        return Target(pid, start_ms(self.proc, stat), stat.start_ticks, of.user)
+        return Target(pid, start_ms(self.proc, stat), stat.start_ticks, user, group)
 
     def children_of(self, target: Target) -> list[int]:
         """Pids of all processes below one, nearest first."""
@@ -182,7 +188,7 @@ class Finder:
 def is_same(target: Target, proc: Path = PROC) -> bool:
     """Whether the process is the one that was checked, of the same user, after a profiler was at it."""
     stat = _stat(proc, target.pid)
-    return target.is_alive and stat is not None and stat.start_ticks == target.start_ticks and _user(proc, target.pid) == target.user
+    return target.is_alive and stat is not None and stat.start_ticks == target.start_ticks and _owner(proc, target.pid)[0] == target.user
 
 
 def start_ms(proc: Path, stat: Stat) -> int:
@@ -208,7 +214,7 @@ def _is_agent(arguments: list[str]) -> bool:
 
 def _raylet(proc: Path, pid: int) -> Raylet | None:
     flags = decode.raylet_flags(_arguments(proc, pid))
-    return Raylet(pid, _user(proc, pid), flags) if flags is not None else None
+    return Raylet(pid, _owner(proc, pid)[0], flags) if flags is not None else None
 
 
 def _stats(proc: Path) -> list[Stat]:
@@ -232,9 +238,10 @@ def _arguments(proc: Path, pid: int) -> list[str]:
         return []
 
 
-def _user(proc: Path, pid: int) -> int:
-    """-1: it is gone."""
+def _owner(proc: Path, pid: int) -> tuple[int, int]:
+    """User and group; (-1, -1): it is gone."""
     try:
-        return os.stat(proc / str(pid)).st_uid
+        found = os.stat(proc / str(pid))
     except OSError:
-        return -1
+        return -1, -1
+    return found.st_uid, found.st_gid

@@ -20,10 +20,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from workers.handles import memory_file, open_process, signal_process
 from workers.sources.profile_targets import PROC, Target
 
 MOST_OUTPUT_BYTES = 24 << 20
 MOST_WORDS_BYTES = 64 * 1024
+MOST_HEAP_BYTES = 2 << 30
+"""Beyond it it ends by itself: symbols of large libraries take some hundred MB."""
+MOST_KEPT_BYTES = 512 << 20
+"""Of a recording: beyond it that is stopped, and keeps what it has. Each different stack stays in memory until the end."""
 ENDS_WITHIN_S = 10.0
 """After its time or a stop: a long native recording takes a while to be written."""
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
@@ -92,7 +97,7 @@ class Spy:
         self.target = target
         self.started_at = time.monotonic()
         self._was_stopped = is_stopped(target.pid)
-        self._output, self._words = os.memfd_create("output"), os.memfd_create("words")
+        self._output, self._words = memory_file("output"), memory_file("words")
         is_dump = "{output}" not in words
         to_file = f"/proc/self/fd/{self._output}"
         try:
@@ -110,10 +115,20 @@ class Spy:
             self._close()
             raise
         self.pid = self._process.pid
+        self._ran: Ran | None = None
 
     @property
     def age_s(self) -> float:
         return time.monotonic() - self.started_at
+
+    @property
+    def heap_bytes(self) -> int:
+        """What it holds in memory that is of no file; 0: it has ended."""
+        try:
+            words = (PROC / str(self.pid) / "status").read_text().split("RssAnon:", 1)
+        except OSError:
+            return 0
+        return int(words[1].split()[0]) * 1024 if len(words) > 1 else 0
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
@@ -136,15 +151,17 @@ class Spy:
             self._process.send_signal(signal.SIGINT)
 
     def end(self) -> Ran:
-        """What came of it. If it still runs it is killed, and the target goes on."""
-        try:
-            if not self.has_ended():
-                self._process.kill()
-                self._process.wait()
-                self.let_go()
-            return Ran(self._process.returncode, _read(self._output, MOST_OUTPUT_BYTES), self.said())
-        finally:
-            self._close()
+        """What came of it, as often as that is asked. If it still runs it is killed, and the target goes on."""
+        if self._ran is None:
+            try:
+                if not self.has_ended():
+                    self._process.kill()
+                    self._process.wait()
+                    self.let_go()
+                self._ran = Ran(self._process.returncode, _read(self._output, MOST_OUTPUT_BYTES), self.said())
+            finally:
+                self._close()
+        return self._ran
 
     def let_go(self) -> None:
         """Has the target go on, where a killed tracer had just told it to stop."""
@@ -163,7 +180,7 @@ def wait_for_any(spies: Collection[Spy], seconds: float) -> None:
     try:
         for spy in spies:
             with contextlib.suppress(OSError):
-                numbers.append(os.pidfd_open(spy.pid))
+                numbers.append(open_process(spy.pid))
         select.select(numbers, [], [], max(0.0, seconds))
     finally:
         for number in numbers:
@@ -184,10 +201,10 @@ def send_on(pid: int, start_ticks: int, within_s: float = 0.3) -> None:
             return
         if state == "T":
             with contextlib.suppress(OSError):
-                pidfd = os.pidfd_open(pid)
+                pidfd = open_process(pid)
                 try:
                     if _state(pid, PROC)[1] == start_ticks:
-                        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+                        signal_process(pidfd, signal.SIGCONT)
                 finally:
                     os.close(pidfd)
             return
@@ -211,6 +228,7 @@ def _lower(parent: int, dies_by: signal.Signals, kept: frozenset[int]) -> Callab
     def lower() -> None:
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_OUTPUT_BYTES, MOST_OUTPUT_BYTES))
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_HEAP_BYTES, MOST_HEAP_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 import msgspec
 
 from clusterstate.profile_answers import ThreadStack
-from clusterstate.stacks import MOST_DEPTH, MOST_FRAMES, MOST_NAME, MOST_STACKS, Frame, Merging, Samples, Thread
+from clusterstate.stacks import MOST_DEPTH, MOST_NAME, Frame, Merging, Samples, Thread
 
 MOST_THREADS = 5_000
 MOST_LINE_BYTES = 1 << 20
 """Of a printed stack: a thousand frames with the longest names; beyond it a line is cut."""
 LAST_LINE = 1 << 31
 LAST_NUMBER = 1 << 53
-MOST_KEPT_STACKS, MOST_KEPT_FRAMES = MOST_STACKS - 1, MOST_FRAMES - MOST_DEPTH
-"""With more, what follows is counted as one stack whose frames are not kept."""
-TRUNCATED = Frame("(deeper than is kept)")
+DEEPER = Frame("(deeper than is kept)")
 
 PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[^;]*)*")?;')
 """Its command line may hold semicolons, and quotation marks."""
@@ -47,19 +45,16 @@ def parse_notice(words: str) -> Counted:
     return Counted(samples, errors, "process exited" in words)
 
 
-def parse_raw(raw: bytes, pid: int) -> Samples:
-    """The `raw` format: a line `outermost;...;innermost count` for each stack. Each line's count is kept, whatever the line holds."""
-    merging, kept, known = Merging(), 0, set[Frame]()
+def parse_raw(raw: bytes, pid: int, *, subprocesses: bool = False) -> Samples:
+    """The `raw` format: a line `outermost;...;innermost count` for each stack. Each line's count is kept, whatever the line holds.
+
+    Only with `subprocesses` a line may say of which process it is: otherwise a function's name would.
+    """
+    merging = Merging()
     for line in _lines(raw):
         text, _, number = line.rpartition(" ")
-        if not COUNT.fullmatch(number):
-            continue
-        thread, frames = _stack(text, pid)
-        kept += 1
-        known.update(frames)
-        if kept > MOST_KEPT_STACKS or len(known) > MOST_KEPT_FRAMES:
-            thread, frames = Thread(pid, 0, ""), [TRUNCATED]
-        merging.add(thread, frames, int(number))
+        if COUNT.fullmatch(number):
+            merging.add(*_stack(text, pid, subprocesses), int(number))
     return merging.samples()
 
 
@@ -107,7 +102,7 @@ def _thread_stack(thread: _DumpedThread) -> ThreadStack:
     kept = innermost_first[:MOST_DEPTH] if len(innermost_first) <= MOST_DEPTH else innermost_first[: MOST_DEPTH - 1]
     frames = [Frame(name_of(frame.name), name_of(frame.filename or ""), _line(frame.line)) for frame in reversed(kept)]
     if len(kept) < len(innermost_first):
-        frames.insert(0, TRUNCATED)
+        frames.insert(0, DEEPER)
     number = thread.os_thread_id if thread.os_thread_id is not None else thread.thread_id
     return ThreadStack(_number(number), name_of(thread.thread_name or ""), thread.active, thread.owns_gil, tuple(frames))
 
@@ -123,8 +118,9 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _stack(text: str, pid: int) -> tuple[Thread, list[Frame]]:
-    text, pid = _after_processes(text, pid)
+def _stack(text: str, pid: int, subprocesses: bool) -> tuple[Thread, list[Frame]]:
+    if subprocesses:
+        text, pid = _after_processes(text, pid)
     words = text.split(";")
     at, number, name = 0, 0, ""
     if thread := THREAD.fullmatch(words[0]):
@@ -133,15 +129,16 @@ def _stack(text: str, pid: int) -> tuple[Thread, list[Frame]]:
         name = ";".join([thread.group(2) or "", *words[1:at]])  # which may hold anything
     frames = [_frame(word) for word in words[at:]]
     if len(frames) > MOST_DEPTH:
-        frames = [TRUNCATED, *frames[-(MOST_DEPTH - 1) :]]
+        frames = [DEEPER, *frames[-(MOST_DEPTH - 1) :]]
     return Thread(pid, number, name_of(name)), frames
 
 
 def _after_processes(text: str, pid: int) -> tuple[str, int]:
     """With subprocesses, a stack begins with its process, below those above it: what follows them, and the last one's pid."""
-    while found := PROCESS.match(text):
-        text, pid = text[found.end() :], _number(int(found.group(1)))
-    return text, pid
+    at = 0
+    while found := PROCESS.match(text, at):
+        at, pid = found.end(), _number(int(found.group(1)))
+    return text[at:], pid
 
 
 def _is_frame(word: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from clusterstate.profile_answers import ENDED, OTHER_USER, UNSUPPORTED, WhyNot
+from workers.handles import memory_file
 from workers.processes import die_with_parent
 from workers.sources.memray_running import PROGRAMS_PATH, as_user, shares_temporary_files
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
@@ -33,7 +34,7 @@ class TraceProgram:
 
     def __init__(self, words: Sequence[str], target: Target, home: Path, environ: Mapping[str, str] | None = None) -> None:
         """Raises PermissionError: that user may not run it."""
-        self._words = os.memfd_create("words")
+        self._words = memory_file("words")
         parent = os.getpid()
 
         def lower() -> None:
@@ -50,7 +51,7 @@ class TraceProgram:
                 env={"PATH": PROGRAMS_PATH, "LANG": "C.UTF-8", "HOME": str(home), "TMPDIR": str(home), **(environ or {})},
                 cwd="/",
                 preexec_fn=lower,
-                **as_user(target.user),
+                **as_user(target.user, target.group),
             )
         except BaseException:
             os.close(self._words)
