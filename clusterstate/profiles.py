@@ -97,7 +97,8 @@ class Profiles:
                 raise busy
             whole = msgspec.structs.replace(profile, asked=tuple(asked))
             kept.keep(client, whole)
-            kept.delete_beyond(client, profile.cluster, self._settings.max_profiles, now - self._settings.profile_retention_days * DAY_S)
+            oldest = now - self._settings.profile_retention_days * DAY_S
+            kept.delete_beyond(client, profile.cluster, self._settings.max_profiles, oldest, now, SHORT)
         return whole
 
     def get(self, cluster: str, profile_id: str) -> Profile | None:

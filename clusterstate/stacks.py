@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Annotated
 
 import msgspec
@@ -75,6 +75,11 @@ class Samples(msgspec.Struct, frozen=True):
     @property
     def total(self) -> int:
         return sum(stack.count for stack in self.stacks)
+
+    def of_processes(self, pids: Container[int]) -> Samples:
+        """Those of these processes alone."""
+        kept = {place for place, thread in enumerate(self.threads) if thread.pid in pids}
+        return msgspec.structs.replace(self, stacks=tuple(stack for stack in self.stacks if stack.thread in kept))
 
 
 def pack(samples: Samples) -> bytes:

@@ -5,7 +5,7 @@ Kept until they are removed, are too many or too old: a probe that records keeps
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,6 +17,8 @@ from clusterstate.store import keys, queues
 
 PLACES_KEPT_S = 3600
 """More than any probe takes: each place says itself until when it is taken."""
+LOOKED_THROUGH = 200
+RUNS_AT_MOST_S = 700.0
 AT_ONCE_ON_A_HOST = 2
 TRIES = 20
 Option: TypeAlias = bool | int | str
@@ -121,18 +123,32 @@ def delete(client: redis.Redis, profiles: Iterable[Profile]) -> None:
         pipe.execute()
 
 
-def delete_beyond(client: redis.Redis, cluster: str, most: int, oldest: float) -> int:
-    """Removes those that are too many or were asked for before `oldest`; returns how many. A few round trips."""
+def delete_beyond(client: redis.Redis, cluster: str, most: int, oldest: float, now: float, short: Container[str]) -> int:
+    """Removes those that are too many or were asked for before `oldest`; returns how many. A few round trips.
+
+    Of too many the oldest of the kinds `short` go first, which are quickly made anew. What may still run stays.
+    """
     everything: Any = client.zrange(keys.profiles(cluster), 0, -1, withscores=True)
     surplus = max(0, len(everything) - most)
-    ids = [_text(one) for place, (one, asked_at) in enumerate(everything) if place < surplus or asked_at < oldest]
-    for profile_id in ids:
-        profile = get(client, cluster, profile_id)
-        if profile is not None:
-            delete(client, [profile])
-        else:
-            client.zrem(keys.profiles(cluster), profile_id)
-    return len(ids)
+    found = _by_id(client, cluster, [_text(one) for one, asked_at in everything if asked_at < oldest])
+    if surplus > len(found):
+        candidates = _by_id(client, cluster, [_text(one) for one, _ in everything[: surplus + LOOKED_THROUGH][:-1]])
+        may_go = [(one, profile) for one, profile in candidates.items() if one not in found and _may_go(profile, now, short)]
+        may_go.sort(key=lambda named: named[1] is not None and named[1].kind not in short)  # the order stays otherwise
+        found.update(may_go[: surplus - len(found)])
+    delete(client, [profile for profile in found.values() if profile is not None])
+    if lost := [one for one, profile in found.items() if profile is None]:
+        client.zrem(keys.profiles(cluster), *lost)
+    return len(found)
+
+
+def _may_go(profile: Profile | None, now: float, short: Container[str]) -> bool:
+    return profile is None or profile.kind in short or profile.asked_at < now - RUNS_AT_MOST_S
+
+
+def _by_id(client: redis.Redis, cluster: str, ids: list[str]) -> dict[str, Profile | None]:
+    stored = client.mget([keys.profile(cluster, one) for one in ids]) if ids else []
+    return dict(zip(ids, map(_read, stored), strict=True))
 
 
 def take_place(client: redis.Redis, cluster: str, host: str, probe_id: str, pids: tuple[int, ...], now: float, until: float) -> None:

@@ -122,12 +122,23 @@ def test_a_host_without_a_worker_is_said_to_have_none(profiles: Profiles) -> Non
 
 def test_the_oldest_go_first(settings: Settings, redis_client: redis.Redis) -> None:
     few = Profiles(changed(settings, max_profiles=2), lambda: redis_client)
-    now = time.time()
+    began = time.time() - 10_000
     for number in range(4):
-        few.start(profile(f"p{number}", 100 + number, now + number), [], now)
+        few.start(profile(f"p{number}", 100 + number, began + number), [], began + 5_000)
 
     assert [one.profile_id for one in few.newest("demo", 10)] == ["p3", "p2"]
     assert few.get("demo", "p0") is None
+
+
+def test_what_may_still_run_stays_and_stack_traces_go_before_what_took_longer(settings: Settings, redis_client: redis.Redis) -> None:
+    few = Profiles(changed(settings, max_profiles=3), lambda: redis_client)
+    now = time.time()
+    few.start(profile("old", 100, now - 5_000), [], now)
+    few.start(profile("runs", 101, now - 100), [], now)
+    for number in range(40):
+        few.start(profile(f"stack{number}", 200 + number, now + number / 100, kind=STACKS), [], now)
+
+    assert [one.profile_id for one in few.newest("demo", 10)] == ["stack39", "runs", "old"]
 
 
 def test_those_that_are_too_old_go(profiles: Profiles) -> None:

@@ -21,6 +21,7 @@ from tests.workers.stub_ray import SLEEP, StubRay, is_running, stub_ray
 from workers.sources import memory_recording, memray_running, private_folders, profile_notes
 from workers.sources.memory_recording import Parts
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
+from workers.sources.py_spy import is_stopped
 
 with_memray = pytest.mark.skipif(
     importlib.util.find_spec("memray") is None or memray_running.debugger() is None,
@@ -119,6 +120,18 @@ def test_a_process_that_allocates_nothing_is_let_go_and_lives(asking: Asking, tm
     assert (files_left(tmp_path), leaves_nothing(asking)) == ([], True)
     time.sleep(7)
     assert is_running(pid)
+
+
+@with_memray
+def test_a_stopped_process_is_left_alone_and_lives(asking: Asking) -> None:
+    pid = asking.start(GROW, PACKAGES)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid))
+    progress, _ = asking.record_memory(pid, 1)
+    os.kill(pid, signal.SIGCONT)
+    assert progress.why_not is not None
+    assert progress.why_not.fix == f"kill -CONT {pid}"
+    assert goes_on(pid)
 
 
 @with_memray

@@ -176,11 +176,11 @@ def test_a_recording_counts_what_py_spy_counted(asking: Asking, monkeypatch: pyt
     raws: list[bytes] = []
     real = py_spy_decode.parse_raw
 
-    def parse(raw: bytes, pid: int, *, subprocesses: bool) -> Samples:
+    def parse(raw: bytes, pid: int, **more: Any) -> Samples:
         raws.append(raw)
-        return real(raw, pid, subprocesses=subprocesses)
+        return real(raw, pid, **more)
 
-    monkeypatch.setattr(py_spy_decode, "parse_raw", parse)
+    monkeypatch.setattr(cpu_recording, "parse_raw", parse)
     pid = asking.start()
     progress, samples = asking.record(pid, 2, idle=True)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from clusterstate import paths
@@ -155,3 +157,33 @@ def test_a_recording_of_a_process_that_became_anothers_is_not_kept(asking: Askin
     progress, samples = asking.record(pid, 1)
     assert (progress.samples, samples.total) == (0, 0)
     assert progress.why_not is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
+def test_a_process_below_that_is_another_users_is_not_sampled(asking: Asking) -> None:
+    child = "import subprocess, time\nsubprocess.Popen(['/bin/sleep', '60'], user=65534)\ntime.sleep(60)"
+    pid = asking.ray.start(child)
+    wait_until(lambda: bool(psutil.Process(pid).children()))
+    [below] = psutil.Process(pid).children()
+    try:
+        wait_until(lambda: below.uids().real == 65534)
+        progress, samples = asking.record(pid, 1, subprocesses=True)
+    finally:
+        below.kill()
+    assert (progress.why_not, samples.total) == (cpu_recording.OTHERS_BELOW, 0)
+
+
+def test_the_processes_below_it_are_sampled_too(asking: Asking) -> None:
+    child = f"import subprocess\nsubprocess.run([{sys.executable!r}, '-c', 'while 1: pass'])"
+    pid = asking.ray.start(child)
+    wait_until(lambda: bool(psutil.Process(pid).children()))
+    [below] = psutil.Process(pid).children()
+    wait_until(lambda: below.cpu_times().user > 0.3)
+    try:
+        progress, samples = asking.record(pid, 2, subprocesses=True)
+    finally:
+        below.kill()
+    assert progress.why_not is None
+    assert below.pid in {thread.pid for thread in samples.threads}
+    assert progress.cpu_s is not None
+    assert progress.cpu_s > 0.3

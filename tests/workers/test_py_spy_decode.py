@@ -77,6 +77,13 @@ def test_subprocesses_are_processes_of_their_own() -> None:
     assert found.total == 5
 
 
+def test_a_command_line_of_several_lines_loses_no_process_below_it() -> None:
+    above = 'process 7:"python -c import a\nimport b"'
+    raw = f'{above};process 9:"c";thread (10);{RUN} 3\n{above};thread (7);{RUN} 2\n'
+    found = decode.parse_raw(raw.encode(), 7, subprocesses=True)
+    assert sorted((found.threads[stack.thread].pid, stack.count) for stack in found.stacks) == [(7, 2), (9, 3)]
+
+
 def test_without_thread_ids_of_the_system_pythons_own_are_kept() -> None:
     assert only(f"thread (0x7F84AAB27): t;{RUN} 1\n")[0].os_id == 0x7F84AAB27
 
@@ -111,6 +118,10 @@ def test_a_deep_stack_keeps_its_innermost_frames_and_says_so() -> None:
 def test_a_name_with_a_line_break_speaks_for_no_other_process() -> None:
     found = decode.parse_raw(f'process 1:"x";thread (1): t;{RUN} 3\n'.encode(), 7)
     assert ({thread.pid for thread in found.threads}, found.total) == ({7}, 3)
+
+
+def test_no_line_counts_more_than_py_spy_looked() -> None:
+    assert decode.parse_raw(f"thread (1): t;{RUN} 999999\n".encode(), 7, most=40).total == 40
 
 
 def test_a_line_of_many_processes_takes_no_longer_than_its_length_allows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from clusterstate.profile_answers import BUSY, ENDED, FAILED, WhyNot
+from clusterstate.profile_answers import BUSY, ENDED, FAILED, OTHER_USER, WhyNot
 from clusterstate.stacks import Samples
 from workers.sources import profile_facts, profile_obstacles, py_spy_decode
 from workers.sources.processes_decode import RAY_TITLE
@@ -17,6 +18,7 @@ from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Target, is_same, title_of
 from workers.sources.py_spy import ENDS_WITHIN_S, MOST_KEPT_BYTES, Ran, Spy, record_words
+from workers.sources.py_spy_decode import LAST_NUMBER, Counted, parse_raw
 
 STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE = "STOPPED", "PROCESS_ENDED", "TASK_ENDED", "TOO_LARGE"
 LOOK_EVERY_S = 0.05
@@ -27,6 +29,7 @@ BEGINS_WITHIN_S = 30.0
 LASTS_AT_MOST_S = 320.0
 """What was sampled by then is kept: the probe itself ends at 345 s."""
 BEGUN = "Sampling process"
+OTHERS_BELOW = WhyNot(OTHER_USER, "A process below it is another user's.", "Ask without subprocesses.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class Recording:
     _cpu_before: float | None = None
     _cpu_last: float | None = None
 
+    def __post_init__(self) -> None:
+        self._below = Below(self.target)
+
     def run(self, note: Note) -> Recorded:
         steps = self.steps(note)
         while True:
@@ -93,6 +99,8 @@ class Recording:
         why_not = profile_obstacles.before(self.node, facts)
         if why_not is not None:
             return Recorded(why_not=why_not)
+        if self.wanted.subprocesses and not self._below.look():
+            return Recorded(why_not=OTHERS_BELOW)
         spy = self._start()
         try:
             note.began(spy.pid)
@@ -152,6 +160,8 @@ class Recording:
             self._next_look = now + STOP_EVERY_S
             if self.should_stop():
                 return STOPPED
+            if self.wanted.subprocesses and not self._below.look():
+                return STOPPED
             if spy.heap_bytes > self.wanted.most_bytes:
                 return TOO_LARGE
         late = spy.age_s > BEGINS_WITHIN_S if begun_at is None else now - begun_at > self.wanted.duration_s + ENDS_WITHIN_S
@@ -173,17 +183,25 @@ class Recording:
             found.cpu_s = round(max(0.0, self._cpu_last - self._cpu_before), 2)
         if self._ended == ENDED or (self.target.is_alive and not is_same(self.target)):
             found.ended, found.why_not = "", WhyNot(ENDED, "The process became another user's, or another one got its number.")
-        elif ran.is_too_large:
-            found.samples = py_spy_decode.parse_raw(ran.output.rpartition(b"\n")[0], self.target.pid, subprocesses=self.wanted.subprocesses)
-            of_all = f" of {counted.samples}" if counted.samples else ""
-            found.detail = f"There are more different stacks than are kept: {found.samples.total}{of_all} samples are here."
         elif ran.output:
-            found.samples = py_spy_decode.parse_raw(ran.output, self.target.pid, subprocesses=self.wanted.subprocesses)
+            self._read(found, ran, counted)
         elif not found.ended:
             found.why_not = self._why_nothing(ran, sampled_s)
         elif found.ended == PROCESS_ENDED and not sampled_s:
             found.why_not = WhyNot(ENDED, "The process ended before it could be sampled.")
         return found
+
+    def _read(self, found: Recorded, ran: Ran, counted: Counted) -> None:
+        """The samples; of an output that was cut its whole lines."""
+        whole = ran.output.rpartition(b"\n")[0] if ran.is_too_large else ran.output
+        samples = parse_raw(whole, self.target.pid, subprocesses=self.wanted.subprocesses, most=counted.samples or LAST_NUMBER)
+        found.samples = samples.of_processes(self._below.pids) if self.wanted.subprocesses else samples
+        if ran.is_too_large:
+            of_all = f" of {counted.samples}" if counted.samples else ""
+            found.detail = f"There are more different stacks than are kept: {found.samples.total}{of_all} samples are here."
+        elif samples.total > found.samples.total:
+            left_out = samples.total - found.samples.total
+            found.detail = f"{left_out} samples of processes below it that ended at once, or are another user's, are left out."
 
     def _why_nothing(self, ran: Ran, sampled_s: float) -> WhyNot:
         if self._ended == FAILED:
@@ -191,6 +209,27 @@ class Recording:
         if ran.code == 0 or "no stack counts" in ran.words.lower():
             return profile_obstacles.idle(sampled_s) if not self.wanted.idle else WhyNot(FAILED, profile_obstacles.shortened(ran.words))
         return profile_obstacles.after(ran.words, self.node, profile_facts.target_facts(self.target))
+
+
+class Below:
+    """The processes below one that are of the same user: py-spy follows all that there are, with our rights."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.pids = {target.pid}
+
+    def look(self) -> bool:
+        """Notes those that there are now. Whether none is another user's."""
+        user = self._target.user
+        try:
+            for child in psutil.Process(self._target.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if set(child.uids()) != {user}:
+                        return False
+                    self.pids.add(child.pid)
+        except psutil.Error:
+            pass  # it has ended
+        return True
 
 
 def cpu_seconds(pid: int, *, below: bool = False) -> float | None:

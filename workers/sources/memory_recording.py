@@ -18,6 +18,7 @@ from workers.sources.own_python import installing
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 from workers.sources.profile_targets import Target, is_same, title_of
+from workers.sources.py_spy import is_stopped
 from workers.sources.py_spy_decode import name_of
 
 MARGIN_S = 60
@@ -25,6 +26,7 @@ MARGIN_S = 60
 FIX_OURS = f"Install it beside Raydeck on this node: {installing('memray')}"
 FIX_FILES = "Run `raydeck node` in the container of Ray; under systemd without PrivateTmp, and with ReadWritePaths=/tmp."
 UNMOVED = f"It allocated nothing for {memray_running.DEBUGGER_WITHIN_S:.0f} s: memray begins when a process allocates, and this one waits."
+STOPPED_WORDS = "It is stopped (SIGSTOP): a debugger that comes to a stopped process could end it."
 FIX_UNMOVED = "Ask again while it runs; its stack trace says what it waits for."
 FIX_DEBUGGER = "Install a debugger on this node: apt install gdb"
 FIX_THEIRS = "Install memray where the job runs, for example with runtime_env={'pip': ['memray']}, or beside Ray on this node."
@@ -87,6 +89,8 @@ class MemoryRecording:
         why_not = obstacle(parts_for(self.target), self.node, facts)
         if why_not is not None:
             return Recorded(why_not=why_not)
+        if is_stopped(self.target.pid):
+            return Recorded(why_not=WhyNot(IDLE, STOPPED_WORDS, f"kill -CONT {self.target.pid:d}"))
         with private_folders.private_folder(self.target) as folder:
             return self._record(note, folder.path / "allocations.bin", facts)
 

@@ -24,6 +24,8 @@ DEEPER = Frame("(deeper than is kept)")
 
 PROCESS = re.compile(r'process (\d{1,15})(?::"[^;]*(?:;(?!thread \(|process \d)[^;]*)*")?;')
 """Its command line may hold semicolons, and quotation marks."""
+TORN = re.compile(r'";(?P<whole>(?:process \d{1,15}:"|thread \())')
+"""Where a line goes on whose beginning, a command line of several lines, is lost."""
 THREAD = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?", re.DOTALL)
 COUNT = re.compile(r"[0-9]{1,15}")
 COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
@@ -45,16 +47,17 @@ def parse_notice(words: str) -> Counted:
     return Counted(samples, errors, "process exited" in words)
 
 
-def parse_raw(raw: bytes, pid: int, *, subprocesses: bool = False) -> Samples:
+def parse_raw(raw: bytes, pid: int, *, subprocesses: bool = False, most: int = LAST_NUMBER) -> Samples:
     """The `raw` format: a line `outermost;...;innermost count` for each stack. Each line's count is kept, whatever the line holds.
 
-    Only with `subprocesses` a line may say of which process it is: otherwise a function's name would.
+    Only with `subprocesses` a line may say of which process it is, and none counts more than `most`, how often py-spy looked: a function's
+    name with a line break in it would make lines of its own otherwise.
     """
     merging = Merging()
     for line in _lines(raw):
         text, _, number = line.rpartition(" ")
         if COUNT.fullmatch(number):
-            merging.add(*_stack(text, pid, subprocesses), int(number))
+            merging.add(*_stack(text, pid, subprocesses), min(int(number), most))
     return merging.samples()
 
 
@@ -135,6 +138,8 @@ def _stack(text: str, pid: int, subprocesses: bool) -> tuple[Thread, list[Frame]
 
 def _after_processes(text: str, pid: int) -> tuple[str, int]:
     """With subprocesses, a stack begins with its process, below those above it: what follows them, and the last one's pid."""
+    if not text.startswith("process ") and (begins := TORN.search(text)) is not None:
+        text = text[begins.start("whole") :]
     at = 0
     while found := PROCESS.match(text, at):
         at, pid = found.end(), _number(int(found.group(1)))
