@@ -37,6 +37,13 @@ def as_text(keys: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(text_pieces(keys, rows))
 
 
+def sliced(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of PIECE_BYTES at most: what is done to each then takes a moment alone."""
+    for piece in pieces:
+        for start in range(0, len(piece), PIECE_BYTES):
+            yield piece[start : start + PIECE_BYTES]
+
+
 def json_pieces(answer: Mapping[str, Any], keys: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """A JSON object with `rows` first and then what stands in `answer`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from clusterstate.store.queues import Answer
 from clusterstate.store.safe_jobs import SafeQueue
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Clock, Person
+from webapp import background, exports
 
 NODE = "0" * 55 + "7"
 WORKER = "0" * 55 + "8"
@@ -446,3 +448,28 @@ def test_a_worker_is_called_what_it_called_itself_as_it_was_looked_at(
 
     assert "ray::later" in page
     assert "looked at 2 times in 1.0 s" in page
+
+
+@pytest.mark.parametrize("duration", ["000000010999999", "00000000" + "1" + "0" * 5000, "\u0661", " 5", "5.0"])
+def test_a_number_is_taken_as_it_is_typed_or_not_at_all(otto: Person, running: BuiltCluster, duration: str) -> None:
+    assert otto.post(NEW, {"worker": WORKER, "kind": "cpu", "duration": duration}).status_code == 400
+
+
+def test_a_query_of_too_many_arguments_is_refused(otto: Person, running: BuiltCluster) -> None:
+    answer = otto.get(f"{NEW}?workers={'a%3D1%26' * 900}")
+    assert answer.status_code == 400
+    assert "more than 100 arguments" in answer.text
+
+
+def test_a_file_is_made_a_piece_at_a_time_beside_other_requests() -> None:
+    made: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(3):
+            made.append(number)
+            yield b"x" * exports.PIECE_BYTES * 2
+
+    found = exports.sliced(background.each(pieces()))
+    assert len(next(found)) == exports.PIECE_BYTES
+    assert made == [0]
+    assert (len(list(found)), made) == (5, [0, 1, 2])

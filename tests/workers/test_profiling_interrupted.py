@@ -187,3 +187,13 @@ def test_the_processes_below_it_are_sampled_too(asking: Asking) -> None:
     assert below.pid in {thread.pid for thread in samples.threads}
     assert progress.cpu_s is not None
     assert progress.cpu_s > 0.3
+
+
+def test_a_stopped_process_is_said_to_be_stopped(asking: Asking) -> None:
+    pid = asking.start()
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: py_spy.is_stopped(pid))
+    progress, _ = asking.record(pid, 1)
+    assert progress.why_not is not None
+    assert (progress.why_not.detail, progress.why_not.fix) == ("It is stopped (SIGSTOP).", f"kill -CONT {pid}")
+    assert py_spy.is_stopped(pid)

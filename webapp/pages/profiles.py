@@ -232,7 +232,7 @@ def _download(profile_id: str, standing: ProfileStanding, format: str) -> Respon
 
 
 def _file(pieces: Iterator[bytes], profile_id: str, standing: ProfileStanding, extension: str, content_type: str) -> Response:
-    response = streamed(background.each(pieces), content_type)
+    response = streamed(exports.sliced(background.each(pieces)), content_type)
     name = f"{standing.profile.kind}-{profile_id[:12]}.{extension}"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -28,8 +28,7 @@ class HeldSamples:
         if name in self._held:
             self._held.move_to_end(name)
             return self._held[name]
-        packed = [(host.asked, profiles.packed(host.asked)) for host in standing.hosts if host.has_told]
-        found = background.run(lambda: _sum(standing.profile, packed))
+        found = _sum(profiles, standing)
         if standing.is_over:
             self._hold(name, found)
         return found
@@ -42,14 +41,21 @@ class HeldSamples:
             self._held.popitem(last=False)
 
 
-def _sum(profile: Profile, packed: list[tuple[Asked, bytes]]) -> Samples:
-    if len(packed) == 1:
-        [(asked, one)] = packed
-        return named(unpack(one), profile, asked)
+def _sum(profiles: Profiles, standing: ProfileStanding) -> Samples:
+    """One host after the other: what each told is held for as long as it is added."""
+    profile = standing.profile
+    told = [host.asked for host in standing.hosts if host.has_told]
+    if len(told) == 1:
+        alone = profiles.packed(told[0])
+        return background.run(lambda: named(unpack(alone), profile, told[0]))
     merging = Merging(BYTES if profile.kind == MEMORY else SAMPLES)
-    for asked, one in packed:
-        merging.add_samples(named(unpack(one), profile, asked))
-    return merging.samples()
+    for asked in told:
+        _add(merging, profile, asked, profiles.packed(asked))
+    return background.run(merging.samples)
+
+
+def _add(merging: Merging, profile: Profile, asked: Asked, packed: bytes) -> None:
+    background.run(lambda: merging.add_samples(named(unpack(packed), profile, asked)))
 
 
 def named(samples: Samples, profile: Profile, asked: Asked) -> Samples:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from clusterstate.profile_answers import BUSY, ENDED, FAILED, OTHER_USER, WhyNot
+from clusterstate.profile_answers import BUSY, ENDED, FAILED, IDLE, OTHER_USER, WhyNot
 from clusterstate.stacks import Samples
 from workers.sources import profile_facts, profile_obstacles, py_spy_decode
 from workers.sources.processes_decode import RAY_TITLE
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts
 from workers.sources.profile_targets import Target, is_same, title_of
-from workers.sources.py_spy import ENDS_WITHIN_S, MOST_KEPT_BYTES, Ran, Spy, record_words
+from workers.sources.py_spy import ENDS_WITHIN_S, MOST_KEPT_BYTES, Ran, Spy, is_stopped, record_words
 from workers.sources.py_spy_decode import LAST_NUMBER, Counted, parse_raw
 
 STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE = "STOPPED", "PROCESS_ENDED", "TASK_ENDED", "TOO_LARGE"
@@ -99,6 +99,8 @@ class Recording:
         why_not = profile_obstacles.before(self.node, facts)
         if why_not is not None:
             return Recorded(why_not=why_not)
+        if is_stopped(self.target.pid) and not self.wanted.nonblocking:
+            return Recorded(why_not=WhyNot(IDLE, "It is stopped (SIGSTOP).", f"kill -CONT {self.target.pid:d}"))
         if self.wanted.subprocesses and not self._below.look():
             return Recorded(why_not=OTHERS_BELOW)
         spy = self._start()

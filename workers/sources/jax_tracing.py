@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 
 from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, OTHER_USER, UNSUPPORTED, WhyNot
@@ -25,7 +26,7 @@ from workers.sources.profile_targets import PROC, Target
 from workers.sources.trace_programs import MOST_TRACE_BYTES, TraceProgram, Waiting, common_obstacle, text_of
 
 OUR_PYTHON, COLLECTOR = sys.executable, "jax.collect_profile"
-MOST_PORTS = 4
+MOST_PORTS, MOST_GREETED = 4, 30
 LISTENS = "0A"
 REACHED_ADDRESSES = frozenset({"00000000", "0100007F", "0" * 32})
 """0.0.0.0, 127.0.0.1 and [::], as the kernel writes them: where a profiler server listens."""
@@ -101,9 +102,9 @@ class JaxTracing:
         if why_not is not None:
             return Recorded(why_not=why_not)
         self.report("starting")
-        ports = [port for port in ports_of(self.target.pid) or () if speaks_grpc(port)]
+        ports = islice((port for port in (ports_of(self.target.pid) or ())[:MOST_GREETED] if speaks_grpc(port)), MOST_PORTS)
         found = Recorded(why_not=WhyNot(UNSUPPORTED, "No profiler server answers on a port of the process.", FIX_THEIRS))
-        for port in ports[:MOST_PORTS]:
+        for port in ports:
             found = self._collect(note, port)
             if found.why_not is None or found.why_not.reason != UNSUPPORTED:
                 break
