@@ -26,6 +26,7 @@ from clusterstate.store import queues
 from tests.ray.asking import Asker
 from tests.ray.told_driver import ToldDriver, told_driver
 from tests.running import Running, raydeck_up
+from workers.machine import PROBE_ROLES
 from workers.processes import pss_bytes, session_members
 from workers.sources.py_spy import py_spy
 
@@ -35,7 +36,6 @@ RECORDED_S = 4
 RATE_HZ = 100
 PASSES = 5
 WAYS = ("nobody looks", "by hand", "Raydeck")
-PROBE_ROLES = ("quick", "long", "long-2", "profile", "profile-2")
 
 
 def main(arguments: list[str]) -> int:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 def memory(running: Running) -> dict[str, float]:
     """PSS of each role that answers questions, idle."""
-    pids = {role: running.ready["pids"][role] for role in PROBE_ROLES}
+    pids = {role: running.ready["pids"][role] for role, _ in PROBE_ROLES}
     return {role: round(sum(pss_bytes(one.pid) or 0 for one in session_members(pid)) / 1e6, 1) for role, pid in pids.items()}
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+SEARCHES_AT_ONCE, PROFILES_AT_ONCE = 2, 2
+"""On a host: that many workers answer (workers/machine.py), and no more is asked of it."""
 PROFILE_KEPT_S = 90 * 24 * 3600
 """No profile is kept longer: what was recorded is found by who comes back for it."""
 
@@ -279,6 +281,10 @@ class RecordCpu:
 class RecordManyCpu:
     """What many processes of a host run, sampled for a while, a few at a time, and added up; told and answered as RecordCpu does."""
 
+    most_at_once: ClassVar[int] = 16
+    samples_a_second: ClassVar[int] = 400  # of all at a time: about half a core
+    stopped_after_s: ClassVar[int] = 560  # what is under way then keeps what it has
+
     answered_by: ClassVar[str] = "workers.probes.many_recordings.record_many_cpu"
     time_limit_s: ClassVar[int] = 600
     queue: ClassVar[str] = "profile"
@@ -296,6 +302,11 @@ class RecordManyCpu:
     idle: bool = False
     gil: bool = False
     nonblocking: bool = False
+
+    @staticmethod
+    def at_once(rate_hz: int) -> int:
+        """How many are sampled at a time."""
+        return max(1, min(RecordManyCpu.most_at_once, RecordManyCpu.samples_a_second // rate_hz))
 
 
 @dataclass(frozen=True)

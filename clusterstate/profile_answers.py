@@ -28,6 +28,13 @@ REASONS = frozenset(
 )  # fmt: skip
 
 
+# Why a recording ended before its time (webapp/profiling/standing.py has words for each).
+STOPPED, PROCESS_ENDED, TASK_ENDED = "STOPPED", "PROCESS_ENDED", "TASK_ENDED"
+TOO_LARGE = "TOO_LARGE"  # the profiler took more memory than it is given
+OTHERS_CHILD = "OTHERS_CHILD"  # another user's process began below it
+ENDS = frozenset({STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE, OTHERS_CHILD})
+
+
 class WhyNot(msgspec.Struct, frozen=True):
     """Why a process was not looked into."""
 
@@ -84,7 +91,7 @@ class ProfileProgress(msgspec.Struct, frozen=True):
     samples: int = 0  # known at the end
     errors: int = 0  # samples that could not be read
     cpu_s: float | None = None  # that the process, or all of them, used while it was sampled, as the kernel counts; None: not known
-    ended: str = ""  # why it ended before its time: STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE; empty: it did not
+    ended: str = ""  # why it ended before its time, one of ENDS; empty: it did not
     detail: Annotated[str, Meta(max_length=2_000)] = ""  # of the end, in words
     why_not: WhyNot | None = None
     profiler: Annotated[str, Meta(max_length=100)] = ""  # its name and version

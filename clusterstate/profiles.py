@@ -82,34 +82,40 @@ class Profiles:
         self._lock = threading.Lock()
 
     def start(self, profile: Profile, questions: Iterable[Question], now: float) -> Profile:
-        """Asks, keeps what was asked, and forgets what is too old or too much. Raises Busy where nothing could be asked for that."""
+        """Keeps what is asked, asks, and forgets what is too old or too much. Raises Busy where nothing could be asked for that."""
+        asked = [(question, Asked(question.host, question.targets, queues.new_job_id(question.host))) for question in questions]
+        whole = msgspec.structs.replace(profile, asked=(*profile.asked, *(one for _, one in asked)))
         with store_errors():
             client = self._redis()
-            asked: list[Asked] = list(profile.asked)
+            kept.keep(client, whole)  # before anything runs: whatever breaks, it is found and can be ended
             busy: Busy | None = None
-            for question in questions:
+            answers: list[Asked] = []
+            for question, one in asked:
                 try:
-                    asked.append(self._ask(client, profile, question, now))
+                    answers.append(self._ask(client, profile, question, one, now))
                 except Busy as why:
                     busy = why
-                    asked.append(Asked(question.host, question.targets, problem=str(why)))
-            if busy is not None and all(one.probe_id is None for one in asked):
+                    answers.append(Asked(question.host, question.targets, problem=str(why)))
+            whole = msgspec.structs.replace(profile, asked=(*profile.asked, *answers))
+            if busy is not None and all(one.probe_id is None for one in whole.asked):
+                kept.delete(client, [whole])
                 raise busy
-            whole = msgspec.structs.replace(profile, asked=tuple(asked))
             kept.keep(client, whole)
-            oldest = now - self._settings.profile_retention_days * DAY_S
-            kept.delete_beyond(client, profile.cluster, self._settings.max_profiles, oldest, now, SHORT)
+            kept.delete_beyond(client, profile.cluster, self._settings.max_profiles, self._oldest(now), now, SHORT)
         return whole
 
     def get(self, cluster: str, profile_id: str) -> Profile | None:
         """None if there is none, or none any more."""
         with store_errors():
-            return kept.get(self._redis(), cluster, profile_id)
+            found = kept.get(self._redis(), cluster, profile_id)
+        return found if found is not None and found.asked_at >= self._oldest(time.time()) else None
 
     def newest(self, cluster: str, most: int) -> list[Profile]:
         """The newest first."""
         with store_errors():
-            return kept.newest(self._redis(), cluster, most)
+            found = kept.newest(self._redis(), cluster, most)
+        oldest = self._oldest(time.time())
+        return [one for one in found if one.asked_at >= oldest]
 
     def count(self, cluster: str) -> int:
         """How many are kept."""
@@ -163,11 +169,13 @@ class Profiles:
                 if one.probe_id is not None:
                     queues.stop(self._redis(), one.probe_id)
 
-    def _ask(self, client: redis.Redis, profile: Profile, question: Question, now: float) -> Asked:
-        host, probe = question.host, question.probe
+    def _oldest(self, now: float) -> float:
+        return now - self._settings.profile_retention_days * DAY_S
+
+    def _ask(self, client: redis.Redis, profile: Profile, question: Question, asked: Asked, now: float) -> Asked:
+        host, probe, probe_id = question.host, question.probe, asked.probe_id or ""
         if not queues.is_answered(client, type(probe).queue, profile.cluster, host):
             return Asked(host, question.targets, problem=f"Nobody answers on {host}: its {type(probe).queue} worker does not run.")
-        probe_id = queues.new_job_id(host)
         if profile.kind not in SHORT:
             until = now + queues.START_WITHIN_S + type(probe).time_limit_s
             pids = tuple(profile.targets[place].pid for place in question.targets)
@@ -180,7 +188,7 @@ class Profiles:
         except BaseException:
             kept.leave_place(client, profile.cluster, host, probe_id)
             raise
-        return Asked(host, question.targets, probe_id=probe_id)
+        return asked
 
     def _standing(self, asked: Asked) -> Standing:
         return Standing(asked, None if asked.probe_id is None else queues.answer(self._redis(), asked.probe_id, time.time()))

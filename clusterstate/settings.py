@@ -81,7 +81,7 @@ class Settings:
     kept_logs_kb_s: int = _setting(
         1024, "Kilobytes of log files a host may send to the head in a second, before compression. 0: none are kept.", low=0, high=1_000_000
     )
-    max_profiles: int = _setting(200, "Profiles kept of a cluster; the oldest go first.", low=1, high=10_000)
+    max_profiles: int = _setting(200, "Profiles kept of a cluster; the oldest go first, stack traces before others.", low=1, high=10_000)
     profile_retention_days: int = _setting(30, "Days a profile stays readable.", low=1, high=90)
     poll_interval_s: float = _setting(1.0, "Seconds between polls of what Ray does not publish.", low=0.2, high=60.0)
     stale_after_s: float = _setting(5.0, "Age at which a polled answer is called stale.", low=1.0, high=3600.0)

@@ -83,8 +83,20 @@ class Samples(msgspec.Struct, frozen=True):
 
 
 def pack(samples: Samples) -> bytes:
-    """For the way and for keeping."""
-    return zlib.compress(msgspec.json.encode(samples), 6)
+    """For the way and for keeping. Of what is too much for `unpack` the rarest stacks stand as one whose frames are not kept."""
+    content = msgspec.json.encode(samples)
+    while len(content) > MOST_BYTES:
+        samples = _rarest_left_out(samples, len(samples.stacks) * MOST_BYTES * 9 // (len(content) * 10))
+        content = msgspec.json.encode(samples)
+    return zlib.compress(content, 6)
+
+
+def _rarest_left_out(samples: Samples, kept: int) -> Samples:
+    merging = Merging(samples.unit)
+    for place, stack in enumerate(sorted(samples.stacks, key=lambda stack: stack.count, reverse=True)):
+        frames = (samples.frames[number] for number in stack.frames) if place < kept else (TRUNCATED,)
+        merging.add(samples.threads[stack.thread] if place < kept else Thread(samples.threads[stack.thread].pid, 0), frames, stack.count)
+    return merging.samples()
 
 
 def unpack(packed: bytes) -> Samples:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clusterstate import paths
 from clusterstate.loops import Loop
+from clusterstate.probes import PROFILES_AT_ONCE, SEARCHES_AT_ONCE
 from clusterstate.settings import PREFIX, Settings
 from clusterstate.store import queues
 from clusterstate.store.signing import key_for
@@ -21,8 +22,12 @@ from workers.schedule import LoopWatch, loops_for
 
 REDIS, PROJECTOR, COLLECTOR, NODE, DEMO = "redis", "projector", "collector", "node", "demo"
 QUICK, LONG, PROFILE = "quick", "long", "profile"
-PROBE_ROLES = ((QUICK, QUICK), (LONG, LONG), ("long-2", LONG), (PROFILE, PROFILE), ("profile-2", PROFILE))
-"""Role → whose questions it answers: a search or a profile does not wait for another one, and no more than two run."""
+PROBE_ROLES = (
+    (QUICK, QUICK),
+    *((LONG if number == 1 else f"{LONG}-{number}", LONG) for number in range(1, SEARCHES_AT_ONCE + 1)),
+    *((PROFILE if number == 1 else f"{PROFILE}-{number}", PROFILE) for number in range(1, PROFILES_AT_ONCE + 1)),
+)
+"""Role → whose questions it answers: a search or a profile does not wait for another one, and no more run at a time."""
 RECEIVER = "receiver"
 OPERATIONS = "operations"
 FOLLOWER, KEEPER = "follower", "keeper"

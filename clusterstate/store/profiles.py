@@ -12,14 +12,17 @@ import msgspec
 import redis
 from redis.exceptions import WatchError
 
-from clusterstate.probes import PROFILE_KEPT_S
+from clusterstate.probes import PROFILE_KEPT_S, PROFILES_AT_ONCE
 from clusterstate.store import keys, queues
 
 PLACES_KEPT_S = 3600
 """More than any probe takes: each place says itself until when it is taken."""
 LOOKED_THROUGH = 200
+"""Of the oldest, for those that are to go first."""
+SPARED = 20
+"""Of the newest short ones: somebody may be looking at them."""
 RUNS_AT_MOST_S = 700.0
-AT_ONCE_ON_A_HOST = 2
+"""With a wait for its turn: no profile is made for longer."""
 TRIES = 20
 Option: TypeAlias = bool | int | str
 
@@ -126,7 +129,7 @@ def delete(client: redis.Redis, profiles: Iterable[Profile]) -> None:
 def delete_beyond(client: redis.Redis, cluster: str, most: int, oldest: float, now: float, short: Container[str]) -> int:
     """Removes those that are too many or were asked for before `oldest`; returns how many. A few round trips.
 
-    Of too many the oldest of the kinds `short` go first, which are quickly made anew. What may still run stays.
+    Of too many the oldest of the kinds `short` go first, which are quickly made anew. Others that may still run stay.
     """
     everything: Any = client.zrange(keys.profiles(cluster), 0, -1, withscores=True)
     surplus = max(0, len(everything) - most)
@@ -134,7 +137,8 @@ def delete_beyond(client: redis.Redis, cluster: str, most: int, oldest: float, n
     if surplus > len(found):
         candidates = _by_id(client, cluster, [_text(one) for one, _ in everything[: surplus + LOOKED_THROUGH][:-1]])
         may_go = [(one, profile) for one, profile in candidates.items() if one not in found and _may_go(profile, now, short)]
-        may_go.sort(key=lambda named: named[1] is not None and named[1].kind not in short)  # the order stays otherwise
+        spared = frozenset(list(candidates)[-SPARED:])
+        may_go.sort(key=lambda named: _reluctance(named[1], named[0] in spared, now, short))  # the order stays otherwise
         found.update(may_go[: surplus - len(found)])
     delete(client, [profile for profile in found.values() if profile is not None])
     if lost := [one for one, profile in found.items() if profile is None]:
@@ -144,6 +148,13 @@ def delete_beyond(client: redis.Redis, cluster: str, most: int, oldest: float, n
 
 def _may_go(profile: Profile | None, now: float, short: Container[str]) -> bool:
     return profile is None or profile.kind in short or profile.asked_at < now - RUNS_AT_MOST_S
+
+
+def _reluctance(profile: Profile | None, is_spared: bool, now: float, short: Container[str]) -> int:
+    """Short ones go first, but not those that somebody has just asked for."""
+    if profile is None or profile.kind not in short:
+        return 0 if profile is None else 2
+    return 3 if is_spared and profile.asked_at >= now - RUNS_AT_MOST_S else 1
 
 
 def _by_id(client: redis.Redis, cluster: str, ids: list[str]) -> dict[str, Profile | None]:
@@ -202,8 +213,8 @@ def _refuse_beside(taken: Iterable[tuple[int, ...]], pids: tuple[int, ...], host
     for other in others:
         if both := set(other).intersection(pids):
             raise Busy(f"Process {min(both)} of {host} is profiled already. Wait for that profile, or stop it.")
-    if len(others) >= AT_ONCE_ON_A_HOST:
-        raise Busy(f"{AT_ONCE_ON_A_HOST} profiles are made on {host} already. Wait for one of them, or stop it.")
+    if len(others) >= PROFILES_AT_ONCE:
+        raise Busy(f"{PROFILES_AT_ONCE} profiles are made on {host} already. Wait for one of them, or stop it.")
 
 
 def _read(stored: object) -> Profile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from dataclasses import replace as changed
 
 import msgspec
@@ -131,14 +132,28 @@ def test_the_oldest_go_first(settings: Settings, redis_client: redis.Redis) -> N
 
 
 def test_what_may_still_run_stays_and_stack_traces_go_before_what_took_longer(settings: Settings, redis_client: redis.Redis) -> None:
-    few = Profiles(changed(settings, max_profiles=3), lambda: redis_client)
+    few = Profiles(changed(settings, max_profiles=30), lambda: redis_client)
     now = time.time()
     few.start(profile("old", 100, now - 5_000), [], now)
     few.start(profile("runs", 101, now - 100), [], now)
-    for number in range(40):
+    for number in range(80):
         few.start(profile(f"stack{number}", 200 + number, now + number / 100, kind=STACKS), [], now)
+    found = [one.profile_id for one in few.newest("demo", 100)]
 
-    assert [one.profile_id for one in few.newest("demo", 10)] == ["stack39", "runs", "old"]
+    assert len(found) == 30
+    assert found[:20] == [f"stack{number}" for number in range(79, 59, -1)]
+    assert found[-2:] == ["runs", "old"]
+
+
+def test_a_stack_trace_that_was_just_asked_for_stays_among_many_profiles(settings: Settings, redis_client: redis.Redis) -> None:
+    few = Profiles(changed(settings, max_profiles=5), lambda: redis_client)
+    now = time.time()
+    for number in range(5):
+        few.start(profile(f"long{number}", 100 + number, now - 5_000 + number), [], now)
+    few.start(profile("stack0", 200, now, kind=STACKS), [], now)
+    few.start(profile("stack1", 201, now + 1, kind=STACKS), [], now + 1)
+
+    assert [one.profile_id for one in few.newest("demo", 10)] == ["stack1", "stack0", "long4", "long3", "long2"]
 
 
 def test_those_that_are_too_old_go(profiles: Profiles) -> None:
@@ -203,7 +218,20 @@ def test_samples_that_unpack_to_more_than_is_taken_are_refused(monkeypatch: pyte
     monkeypatch.setattr(stacks, "MOST_BYTES", 1000)
 
     with pytest.raises(Unreadable, match="larger than 1000 bytes"):
-        stacks.unpack(stacks.pack(Samples(frames=tuple(Frame(f"function_{number}") for number in range(1000)))))
+        stacks.unpack(zlib.compress(msgspec.json.encode(Samples(frames=tuple(Frame(f"function_{number}") for number in range(1000))))))
+
+
+def test_what_is_packed_can_be_unpacked_however_much_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "MOST_BYTES", 20_000)
+    merging = stacks.Merging()
+    for number in range(3_000):
+        merging.add(Thread(7, 1), [Frame("main"), Frame(f"function_{number}")], number + 1)
+    found = stacks.unpack(stacks.pack(merging.samples()))
+
+    assert found.total == merging.samples().total
+    assert max(found.stacks, key=lambda stack: stack.count).count > 3_000
+    assert stacks.TRUNCATED in found.frames
+    assert 100 < len(found.stacks) < 3_000
 
 
 @pytest.mark.parametrize("what", ["stacks", "frames", "threads"])

@@ -9,16 +9,17 @@ import signal
 import sysconfig
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clusterstate.profile_answers import ENDED, IDLE, NO_PROGRAM, NOT_LISTED, NOT_PYTHON, OTHER_USER, PTRACE_SCOPE, UNSUPPORTED
-from clusterstate.stacks import BYTES, Frame, Thread
+from clusterstate.stacks import BYTES, NO_PYTHON, TRUNCATED, Frame, Thread
 from tests.workers.asking_here import Asking, asking_of, goes_on, leaves_nothing, wait_until
 from tests.workers.stub_ray import SLEEP, StubRay, is_running, stub_ray
-from workers.sources import memory_recording, memray_running, private_folders, profile_notes
+from workers.sources import memory_recording, memray_reading, memray_running, private_folders, profile_notes
 from workers.sources.memory_recording import Parts
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts
 from workers.sources.py_spy import is_stopped
@@ -201,14 +202,30 @@ def test_with_all_parts_nothing_is_in_the_way() -> None:
 
 
 def test_what_memray_wrote_is_bytes_by_stack_outermost_frame_first() -> None:
-    raw = json.dumps([[5, 9, "t", [["inner", "/a.py", 2], ["outer", "/a.py", -1]]], [7, 9, "t", []], [1, -4, "x" * 900, []]]).encode()
+    rows = [[5, 9, "t", [0, 1]], [7, 9, "t", []], [1, -4, "x" * 900, []]]
+    raw = json.dumps({"frames": [["inner", "/a.py", 2], ["outer", "/a.py", -1]], "rows": rows, "left_out": 4}).encode()
     found = memory_recording.parse(raw, 3)
-    assert (found.unit, found.total) == (BYTES, 13)
+    assert (found.unit, found.total) == (BYTES, 17)
+    assert {NO_PYTHON, TRUNCATED} < set(found.frames)
     assert found.threads[0] == Thread(3, 9, "t")
     assert [found.frames[place] for place in found.stacks[0].frames] == [Frame("outer", "/a.py", 0), Frame("inner", "/a.py", 2)]
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"[[1]]", b'[["1", 2, "", []]]', b"[" * 100_000])
+def test_of_more_allocations_than_fit_the_largest_are_kept_and_the_rest_is_counted() -> None:
+    stacks = {number: tuple((f"function_{depth}", "/home/ada/a.py", number) for depth in range(50)) for number in range(300)}
+    sizes = Counter({(1, "main", stack): number for number, stack in stacks.items()})
+    printed = memray_reading.packed(sizes, 1_000, 200_000)
+    raw = json.dumps(printed).encode()
+    assert len(raw) <= 200_000
+    assert 0 < len(printed["rows"]) < 300
+    assert printed["rows"][0][0] == 299
+    assert memory_recording.parse(raw, 3).total == sum(range(300))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{}", b"[[1]]", b'{"frames": [], "rows": [[1, 2, "", [0]]]}', b'{"frames": [], "rows": [["1", 2, "", []]]}', b"[" * 100_000],
+)
 def test_what_is_not_of_memray_is_said_to_be_unreadable(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         memory_recording.parse(raw, 3)

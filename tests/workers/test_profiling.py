@@ -24,6 +24,7 @@ from clusterstate.profile_answers import (
     NOT_LISTED,
     NOT_PYTHON,
     OTHER_USER,
+    STOPPED,
 )
 from clusterstate.stacks import Samples
 from tests.workers.asking_here import Asking, asking_of, goes_on, leaves_nothing, wait_until
@@ -446,7 +447,7 @@ def test_a_profile_of_many_that_is_stopped_keeps_what_there_is(asking: Asking) -
 
     progress, samples = asking.record_many([pid], seconds=30)
 
-    assert progress.ended == cpu_recording.STOPPED
+    assert progress.ended == STOPPED
     assert samples.total > 10
 
 

@@ -103,8 +103,10 @@ def key_of_function(label: Label) -> str:
 def module_of(file: str) -> str:
     """The package, or for a program's own files the module, that a file belongs to; empty: not known."""
     path = file.replace("\\", "/")
-    if path.startswith("<"):
+    if path.startswith("<frozen "):
         return path.strip("<>").removeprefix("frozen ").split(".", 1)[0]
+    if path.startswith("<"):
+        return path.strip("<>")  # <string>, <stdin>: what was typed or handed over, no module that is called so
     if _NATIVE_FILE.search(path):
         return "ray" if _RAY.search(path) else path.rsplit("/", 1)[-1].split(".so", 1)[0]
     if _RAY.search(path) or (path.endswith(".pyx") and "raylet" in path):
@@ -137,6 +139,8 @@ def origin_of(file: str) -> str:
         return RAY if path else ""
     if _NATIVE_FILE.search(path) or (not path.endswith((".py", ".pyx", ".pyc")) and not path.startswith("<")):
         return NATIVE
+    if path.startswith("<") and not path.startswith("<frozen"):
+        return ""
     if path.startswith("<frozen") or (_PYTHON_FOLDER.search(path) and not _INSTALLED.search(path)):
         return STDLIB
     return STDLIB if not path.startswith("/") and module in _STDLIB_NAMES else ""

@@ -52,7 +52,7 @@ class Viewer:
 
 
 def view(samples: Samples, asked: AskedFlame, to: To) -> Viewer:
-    """What the URL asks for of a profile: a second for a large one. `to` makes links of its page;"""
+    """What the URL asks for of a profile: a second for a large one. `to` makes links of its page."""
     links = Links(to, asked)
     samples = narrowed(samples, asked)
     tabs = [Tab(label, links.but(view=key, at="", function="", sort=""), asked.view == key) for key, label in TABS]

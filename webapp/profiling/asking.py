@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from clusterstate import model
@@ -23,6 +25,8 @@ MOST_TRACE_SECONDS = 60
 NUMBER = re.compile(r"[0-9]{1,9}")
 MOST_MERGED = 128
 """Processes that are sampled for one flame graph."""
+STARTS_S = 2
+"""What a recording takes beside its time."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def plan(scope: Scope, found: Chosen, kind: str, options: dict[str, Option], who
         raise BadQuery(found.nobody)
     if kind not in kinds_for(found):
         raise BadQuery(f"Of {found.about} these can be made: {', '.join(kinds_for(found))}.")
-    targets = found.targets if kind != MERGED else found.targets[:MOST_MERGED]
+    targets = found.targets if kind != MERGED else tuple(_of_all_nodes(found.targets, MOST_MERGED))
     profile = Profile(
         profile_id=secrets.token_hex(12),
         cluster=scope.cluster,
@@ -121,7 +125,29 @@ def plan(scope: Scope, found: Chosen, kind: str, options: dict[str, Option], who
         left_out=found.left_out + len(found.targets) - len(targets),
     )
     unasked = {place for one in profile.asked for place in one.targets}
+    if kind == MERGED:
+        _check_time(profile)
     return profile, list(_questions(scope, profile, unasked, found.while_task))
+
+
+def _of_all_nodes(targets: tuple[Target, ...], most: int) -> Iterator[Target]:
+    """At most so many, of each node as many as of the others, as far as it has them."""
+    of_nodes: dict[str, list[Target]] = {}
+    for target in targets:
+        of_nodes.setdefault(target.node_id, []).append(target)
+    in_turn = chain.from_iterable(zip_longest(*of_nodes.values()))
+    return islice((target for target in in_turn if target is not None), most)
+
+
+def _check_time(profile: Profile) -> None:
+    """Raises BadQuery where a host could not sample its processes one after the other in time."""
+    rate, duration = int(profile.options["rate"]), int(profile.options["duration"])
+    count = max(Counter(target.node_id for target in profile.targets).values())
+    takes_s = -(-count // RecordManyCpu.at_once(rate)) * (duration + STARTS_S)
+    if takes_s > RecordManyCpu.stopped_after_s:
+        most = RecordManyCpu.stopped_after_s
+        wanted = f"{count} processes of a node, {duration} s each at {rate} Hz"
+        raise BadQuery(f"{wanted}, take {takes_s} s; at most {most} s are given: lower the rate or the duration.")
 
 
 def _option(name: str, option: Number | Switch, text: str) -> Option:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clusterstate import model
-from clusterstate.profile_answers import ENDED
+from clusterstate.profile_answers import ENDED, PROCESS_ENDED
 from clusterstate.resources import WORKERS
 from clusterstate.store.reader import SessionReader
-from webapp.profiling.standing import PROCESS_ENDED, ProfileStanding
+from webapp.profiling.standing import ProfileStanding
 from webapp.scope import href
 
 MOST_SHOWN = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clusterstate.profile_answers import ProcessStacks
@@ -13,7 +13,7 @@ from clusterstate.query import BadQuery
 from clusterstate.stacks import Samples, Unreadable
 from webapp import background
 from webapp.flame import stacks_shown
-from webapp.flame.asking import AskedFlame, parse
+from webapp.flame.asking import FLAME, AskedFlame, parse
 from webapp.flame.comparing import DifferencePage, difference_page
 from webapp.flame.formats import FORMATS, FileFormat
 from webapp.flame.links import To
@@ -38,6 +38,7 @@ class Result:
     template: str
     viewer: Any
     downloads: tuple[tuple[str, str], ...] = ()  # label and format
+    as_shown: Mapping[str, Any] = field(default_factory=dict)  # arguments of a download that say how it is looked at
 
 
 def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
@@ -55,7 +56,8 @@ def result_of(standing: ProfileStanding, args: Mapping[str, str]) -> Result | No
     samples = samples_of(standing)
     to = _links(standing.profile)
     viewer = background.run(lambda: view(samples, asked, to))
-    return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()))
+    shown = asked.arguments(view=FLAME, at="", function="", sort="")
+    return Result("profiles/_viewer.html", viewer, tuple((found.label, name) for name, found in FORMATS.items()), shown)
 
 
 def _stacks(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:

@@ -6,23 +6,36 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clusterstate.profile_answers import ProcessStacks, ProfileProgress, StacksPart, WhyNot, read
-from clusterstate.profiles import CPU, RECORDED, SAMPLED, STACKS, TRACED, Asked, Profile, Profiles, Standing, Target
+from clusterstate.profile_answers import (
+    OTHERS_CHILD,
+    PROCESS_ENDED,
+    STOPPED,
+    TASK_ENDED,
+    TOO_LARGE,
+    ProcessStacks,
+    ProfileProgress,
+    StacksPart,
+    WhyNot,
+    read,
+)
+from clusterstate.profiles import CENSUS, CPU, RECORDED, SAMPLED, STACKS, TRACED, Asked, Profile, Profiles, Standing, Target
 from clusterstate.stacks import Unreadable
 
-PROCESS_ENDED = "PROCESS_ENDED"
 WAITING, RUNNING, DONE, FAILED, CANCELED = "WAITING", "RUNNING", "DONE", "FAILED", "CANCELED"
-ENDS = {
-    "STOPPED": "It was stopped before its time; what was sampled until then is here.",
+WORDS_OF_ENDS = {
+    STOPPED: "It was stopped before its time; what was sampled until then is here.",
     PROCESS_ENDED: "The process ended meanwhile; what was sampled until then is here.",
-    "TASK_ENDED": "The task ended meanwhile; what was sampled while it ran is here.",
-    "TOO_LARGE": "There were more different stacks than memory is given for; what was sampled until then is here.",
+    TASK_ENDED: "The task ended meanwhile; what was sampled while it ran is here.",
+    TOO_LARGE: "There were more different stacks than memory is given for; what was sampled until then is here.",
+    OTHERS_CHILD: "Another user's process began below it, which is not looked into; what was sampled until then is here.",
 }
+CANCELED_WORDS = "It was cancelled: nothing of it was kept."
 NOTHING = {
-    "STOPPED": "It was stopped before anything was sampled.",
+    STOPPED: "It was stopped before anything was sampled.",
     PROCESS_ENDED: "The process ended before anything was sampled.",
-    "TASK_ENDED": "The task ended before anything was sampled.",
-    "TOO_LARGE": "py-spy took more memory than it is given before anything was sampled.",
+    TASK_ENDED: "The task ended before anything was sampled.",
+    TOO_LARGE: "py-spy took more memory than it is given before anything was sampled.",
+    OTHERS_CHILD: "Another user's process began below it, which is not looked into.",
 }
 WORDS = {
     "native": "with native frames",
@@ -112,9 +125,11 @@ class ProfileStanding:
     def mostly_waited(self) -> bool:
         """Whether there are so few samples that the process hardly ran, where threads that wait were left out."""
         rate = self.profile.options.get("rate")
-        if self.profile.kind != CPU or self.profile.options.get("idle") or not rate:
+        if self.profile.kind != CPU or self.profile.options.get("idle") or self.profile.options.get("gil") or not rate:
             return False
         sampled = sum(host.progress.sampled_s for host in self.hosts if host.progress is not None)
+        if self.cpu_s is not None:
+            return bool(self.samples) and self.cpu_s < MOSTLY * sampled and not self.counts_what_waits
         return self.samples is not None and 0 < self.samples < MOSTLY * int(rate) * sampled
 
     @property
@@ -209,7 +224,8 @@ def _host(one: Standing, profile: Profile) -> HostStanding:
 def _came_to_nothing(progress: ProfileProgress | None, stacks: tuple[ProcessStacks, ...]) -> bool:
     """Whether it was answered why not, and nothing else."""
     if progress is not None:
-        return not progress.packed_bytes and (progress.why_not is not None or bool(progress.ended))
+        all_missing = bool(progress.processes) and all(one.why_not is not None for one in progress.processes)
+        return not progress.packed_bytes and (progress.why_not is not None or bool(progress.ended) or all_missing)
     return bool(stacks) and all(one.why_not is not None and not one.threads for one in stacks)
 
 
@@ -225,9 +241,9 @@ def _ends(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[str]:
     for host in hosts:
         progress = host.progress
         if host.state == CANCELED:
-            yield "It was cancelled: nothing of it was kept."
-        if progress is not None and progress.ended in ENDS:
-            words = ENDS[progress.ended] if host.has_told else NOTHING[progress.ended]
+            yield "It was cancelled; what was told until then is here." if profile.kind == CENSUS else CANCELED_WORDS
+        if progress is not None and progress.ended in WORDS_OF_ENDS:
+            words = WORDS_OF_ENDS[progress.ended] if host.has_told else NOTHING[progress.ended]
             yield f"{words} {progress.detail}".strip()
         elif progress is not None and progress.detail:
             yield progress.detail
@@ -245,7 +261,7 @@ def _missing(profile: Profile, hosts: tuple[HostStanding, ...]) -> Iterator[Miss
                 yield Missing(tuple(target for target in of_host if target.pid == process.pid), None, process.why_not)
         if host.progress is None:
             continue
-        if host.progress.why_not is not None:
+        if host.progress.why_not is not None and not host.progress.processes:
             yield Missing(tuple(of_host), None, host.progress.why_not)
         by_reason: dict[WhyNot, list[Target]] = {}
         by_pid = {target.pid: target for target in of_host}

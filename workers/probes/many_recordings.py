@@ -8,25 +8,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusterstate.profile_answers import BUSY, FAILED, ProcessProgress, WhyNot
+from clusterstate.probes import RecordManyCpu
+from clusterstate.profile_answers import BUSY, FAILED, STOPPED, ProcessProgress, WhyNot
 from clusterstate.stacks import Merging
 from workers.probes.profile_places import Place
 from workers.probes.profiling import told
 from workers.probes.running import CannotAnswer, running
 from workers.sources import profile_notes, profile_obstacles
-from workers.sources.cpu_recording import LOOK_EVERY_S, STOPPED, Recorded, Recording, Wanted
+from workers.sources.cpu_recording import LOOK_EVERY_S, Recorded, Recording, Wanted
 from workers.sources.profile_targets import Refused
 from workers.sources.py_spy import version_of
 
 MOST_PROCESSES = 128
 MOST_SECONDS = 60
 MOST_HZ = 100
-SAMPLES_A_SECOND = 400
-"""Of all at a time: about half a core."""
-MOST_AT_ONCE = 16
 MOST_BYTES_OF_ONE = 96 << 20
-WITHIN_S = 560.0
-"""Of the 600 that the probe has. What is under way then is stopped, and keeps what it has."""
+WITHIN_S = float(RecordManyCpu.stopped_after_s)
 SAID_EVERY_S = 1.0
 STOP_EVERY_S = 0.5
 
@@ -85,7 +82,7 @@ class _Together:
     def run(self) -> None:
         """Returns when all have ended, or the time is over."""
         count = len(self.waiting)
-        at_once = max(1, min(MOST_AT_ONCE, SAMPLES_A_SECOND // self.wanted.rate_hz))
+        at_once = RecordManyCpu.at_once(self.wanted.rate_hz)
         began = time.monotonic()
         next_word = next_look = 0.0
         under_way: list[tuple[Asked, Generator[None, None, Recorded]]] = []

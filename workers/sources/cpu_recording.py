@@ -10,7 +10,19 @@ from pathlib import Path
 
 import psutil
 
-from clusterstate.profile_answers import BUSY, ENDED, FAILED, IDLE, OTHER_USER, WhyNot
+from clusterstate.profile_answers import (
+    BUSY,
+    ENDED,
+    FAILED,
+    IDLE,
+    OTHER_USER,
+    OTHERS_CHILD,
+    PROCESS_ENDED,
+    STOPPED,
+    TASK_ENDED,
+    TOO_LARGE,
+    WhyNot,
+)
 from clusterstate.stacks import Samples
 from workers.sources import profile_facts, profile_obstacles, py_spy_decode
 from workers.sources.processes_decode import RAY_TITLE
@@ -20,7 +32,6 @@ from workers.sources.profile_targets import Target, is_same, title_of
 from workers.sources.py_spy import ENDS_WITHIN_S, MOST_KEPT_BYTES, Ran, Spy, is_stopped, record_words
 from workers.sources.py_spy_decode import LAST_NUMBER, Counted, parse_raw
 
-STOPPED, PROCESS_ENDED, TASK_ENDED, TOO_LARGE = "STOPPED", "PROCESS_ENDED", "TASK_ENDED", "TOO_LARGE"
 LOOK_EVERY_S = 0.05
 SAID_EVERY_S = 1.0
 STOP_EVERY_S = 0.5
@@ -75,8 +86,7 @@ class Recording:
     _ended: str = ""
     _next_word: float = 0.0
     _next_look: float = 0.0
-    _cpu_before: float | None = None
-    _cpu_last: float | None = None
+    _cpu: CpuUsed | None = None
 
     def __post_init__(self) -> None:
         self._below = Below(self.target)
@@ -139,21 +149,20 @@ class Recording:
                 begun_at = now
                 if not is_same(self.target):
                     self._ended = ENDED
-                self._cpu_before = self._cpu_last = self._cpu_used()
-            elif now >= self._next_look:
-                self._cpu_last = self._cpu_used() or self._cpu_last
+                self._cpu = CpuUsed(self.target.pid, below=self.wanted.subprocesses)
+            elif self._cpu is not None and now >= self._next_look:
+                self._cpu.look()
             self._say(now, begun_at)
             self._ended = self._ended or self._why_end(now, begun_at, spy)
             if self._ended:
-                self._cpu_last = self._cpu_used() or self._cpu_last
+                if self._cpu is not None:
+                    self._cpu.look()
                 spy.interrupt()
                 return begun_at, now
             yield
-        self._cpu_last = self._cpu_used() or self._cpu_last
+        if self._cpu is not None:
+            self._cpu.look()
         return begun_at, time.monotonic()
-
-    def _cpu_used(self) -> float | None:
-        return cpu_seconds(self.target.pid, below=self.wanted.subprocesses)
 
     def _why_end(self, now: float, begun_at: float | None, spy: Spy) -> str:
         if self.wanted.while_task and not runs_task(title_of(self.target.pid), self.wanted.while_task):
@@ -163,7 +172,7 @@ class Recording:
             if self.should_stop():
                 return STOPPED
             if self.wanted.subprocesses and not self._below.look():
-                return STOPPED
+                return OTHERS_CHILD
             if spy.heap_bytes > self.wanted.most_bytes:
                 return TOO_LARGE
         late = spy.age_s > BEGINS_WITHIN_S if begun_at is None else now - begun_at > self.wanted.duration_s + ENDS_WITHIN_S
@@ -181,8 +190,7 @@ class Recording:
         found = Recorded(errors=counted.errors, sampled_s=sampled_s, ended="" if self._ended == FAILED else self._ended)
         if not is_same(self.target) or counted.process_exited:
             found.ended = found.ended or PROCESS_ENDED
-        if self._cpu_before is not None and self._cpu_last is not None:
-            found.cpu_s = round(max(0.0, self._cpu_last - self._cpu_before), 2)
+        found.cpu_s = self._cpu.seconds if self._cpu is not None else None
         if self._ended == ENDED or (self.target.is_alive and not is_same(self.target)):
             found.ended, found.why_not = "", WhyNot(ENDED, "The process became another user's, or another one got its number.")
         elif ran.output:
@@ -234,14 +242,35 @@ class Below:
         return True
 
 
-def cpu_seconds(pid: int, *, below: bool = False) -> float | None:
-    """What a process, and with `below` all below it, has used of all cores since it began, in user and system mode; None: it is gone."""
-    try:
-        process = psutil.Process(pid)
-        used = [process.cpu_times(), *(child.cpu_times() for child in (process.children(recursive=True) if below else ()))]
-    except psutil.Error:
-        return None
-    return float(sum(one.user + one.system for one in used))
+class CpuUsed:
+    """What a process, and with `below` all below it, use of all cores from now on, in user and system mode, as the kernel counts."""
+
+    def __init__(self, pid: int, *, below: bool = False) -> None:
+        self._pid, self._below = pid, below
+        self._first = self._now()
+        self._last = dict(self._first)
+
+    @property
+    def seconds(self) -> float | None:
+        """None: the process was gone. Of one that ended what was seen last counts."""
+        if self._pid not in self._first:
+            return None
+        return round(sum(max(0.0, last - self._first.get(pid, 0.0)) for pid, last in self._last.items()), 2)
+
+    def look(self) -> None:
+        self._last.update(self._now())
+
+    def _now(self) -> dict[int, float]:
+        found = {}
+        try:
+            process = psutil.Process(self._pid)
+            for one in (process, *(process.children(recursive=True) if self._below else ())):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    used = one.cpu_times()
+                    found[one.pid] = float(used.user + used.system)
+        except psutil.Error:
+            pass  # it has ended
+        return found
 
 
 def busy(why: str) -> Recorded:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from clusterstate.profile_answers import BUSY, FAILED, NO_PROGRAM, OTHER_USER, UNSUPPORTED, WhyNot
+from clusterstate.profile_answers import BUSY, FAILED, NO_PROGRAM, OTHER_USER, PROCESS_ENDED, UNSUPPORTED, WhyNot
 from workers.sources import profile_facts, profile_obstacles
-from workers.sources.cpu_recording import PROCESS_ENDED, Recorded
+from workers.sources.cpu_recording import Recorded
 from workers.sources.private_folders import Found, PrivateFolder, Unfit, private_folder
 from workers.sources.profile_notes import Note
 from workers.sources.profile_obstacles import NodeFacts, TargetFacts

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 
-from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, OTHER_USER, UNSUPPORTED, WhyNot
+from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, OTHER_USER, PROCESS_ENDED, UNSUPPORTED, WhyNot
 from clusterstate.stacks import MOST_BYTES
 from workers.sources import profile_facts, profile_obstacles
-from workers.sources.cpu_recording import PROCESS_ENDED, Recorded
+from workers.sources.cpu_recording import Recorded
 from workers.sources.own_python import installing
 from workers.sources.private_folders import PrivateFolder, Unfit, private_folder
 from workers.sources.profile_notes import Note

@@ -9,10 +9,21 @@ from pathlib import Path
 
 import msgspec
 
-from clusterstate.profile_answers import FAILED, IDLE, NO_PROGRAM, NOT_PYTHON, OTHER_USER, UNSUPPORTED, WhyNot
-from clusterstate.stacks import BYTES, MOST_DEPTH, Frame, Merging, Samples, Thread
+from clusterstate.profile_answers import (
+    FAILED,
+    IDLE,
+    NO_PROGRAM,
+    NOT_PYTHON,
+    OTHER_USER,
+    PROCESS_ENDED,
+    STOPPED,
+    TASK_ENDED,
+    UNSUPPORTED,
+    WhyNot,
+)
+from clusterstate.stacks import BYTES, MOST_DEPTH, TRUNCATED, Frame, Merging, Samples, Thread
 from workers.sources import memray_running, private_folders, profile_facts, profile_obstacles
-from workers.sources.cpu_recording import LOOK_EVERY_S, PROCESS_ENDED, SAID_EVERY_S, STOP_EVERY_S, STOPPED, TASK_ENDED, Recorded, runs_task
+from workers.sources.cpu_recording import LOOK_EVERY_S, SAID_EVERY_S, STOP_EVERY_S, Recorded, runs_task
 from workers.sources.memray_running import Options
 from workers.sources.own_python import installing
 from workers.sources.profile_notes import Note
@@ -147,21 +158,30 @@ class MemoryRecording:
         except ValueError as error:
             found.why_not = WhyNot(FAILED, f"What memray wrote cannot be read: {error}")
             return
-        if ran.code and not found.ended:
+        if ran.code and found.ended != PROCESS_ENDED:
             found.why_not = WhyNot(UNSUPPORTED, f"What memray wrote cannot be read: {profile_obstacles.shortened(ran.words)}", FIX_OURS)
         elif not found.samples.stacks and not found.ended:
             found.why_not = WhyNot(IDLE, "It allocated nothing that was kept.", "Follow it for longer, or with Python's own allocators.")
 
 
+class _Printed(msgspec.Struct):
+    frames: list[tuple[str, str, int]]
+    rows: list[tuple[int, int, str, list[int]]]
+    left_out: int = 0
+
+
 def parse(raw: bytes, pid: int) -> Samples:
     """What memray_reading prints. Raises ValueError."""
     try:
-        rows = msgspec.json.decode(raw, type=list[tuple[int, int, str, list[tuple[str, str, int]]]])
-    except (msgspec.DecodeError, RecursionError) as error:
+        printed = msgspec.json.decode(raw, type=_Printed)
+        frames = [Frame(name_of(function), name_of(file), line if 0 <= line < 1 << 31 else 0) for function, file, line in printed.frames]
+        stacks = [[frames[place] for place in reversed(places) if place >= 0] for _, _, _, places in printed.rows]
+    except (msgspec.DecodeError, RecursionError, IndexError) as error:
         raise ValueError(str(error)[:200]) from None
     merging = Merging(BYTES)
-    for size, thread, name, stack in rows:
-        frames = [Frame(name_of(function), name_of(file), line if 0 <= line < 1 << 31 else 0) for function, file, line in reversed(stack)]
+    for (size, thread, name, _), stack in zip(printed.rows, stacks, strict=True):
         os_id = thread if 0 <= thread < 1 << 53 else 0
-        merging.add(Thread(pid, os_id, name_of(name)), frames[-MOST_DEPTH:], max(0, min(size, 1 << 53)))
+        merging.add(Thread(pid, os_id, name_of(name)), stack[-MOST_DEPTH:], max(0, min(size, 1 << 53)))
+    if printed.left_out > 0:
+        merging.add(Thread(pid, 0), [TRUNCATED], min(printed.left_out, 1 << 53))
     return merging.samples()

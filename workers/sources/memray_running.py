@@ -32,6 +32,7 @@ LEFT_WITHIN_S = 3.0
 """For a debugger that a killed worker left behind: it has had its time."""
 READ_WITHIN_S = 60.0
 MOST_PRINTED_BYTES = 64 << 20
+SPARE_BYTES = 8 << 20
 MOST_STACKS = 100_000
 MOST_WORDS = 8192
 LOOK_EVERY_S = 0.2
@@ -142,7 +143,8 @@ def read(file: Path, user: int, group: int, options: Options) -> Ran:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_PRINTED_BYTES, MOST_PRINTED_BYTES))
 
-    which = ["leaks" if options.leaks else "peak", "native" if options.native else "python", str(MOST_STACKS)]
+    limits = [str(MOST_STACKS), str(MOST_PRINTED_BYTES - SPARE_BYTES)]
+    which = ["leaks" if options.leaks else "peak", "native" if options.native else "python", *limits]
     with tempfile.TemporaryFile() as output:
         try:
             ran = subprocess.run(
