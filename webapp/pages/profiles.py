@@ -10,7 +10,7 @@ from flask import Response, g, render_template, request
 from werkzeug.exceptions import Forbidden
 
 from clusterstate.profile_answers import ENDED, FAILED, NOT_LISTED, NOT_PYTHON, WhyNot
-from clusterstate.profiles import CENSUS, KINDS, STACKS, TRACED, Busy, Profile
+from clusterstate.profiles import CENSUS, STACKS, TRACED, Busy, Profile
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.stacks import Unreadable
 from webapp import background, exports
@@ -22,8 +22,9 @@ from webapp.htmx import headers_of
 from webapp.parts import parts
 from webapp.profiling import listing
 from webapp.profiling.abilities import Obstacle, checked, obstacles
-from webapp.profiling.asking import OPTIONS, Number, Switch, kinds_for, plan, read_options
+from webapp.profiling.asking import kind_called, kinds_for, plan, read_options
 from webapp.profiling.exits import Exit, exits_of
+from webapp.profiling.kinds import BY_NAME, Kind
 from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
 from webapp.profiling.standing import Missing, ProfileStanding, options_in_words, standing_of
 from webapp.profiling.targets import Chosen, chosen
@@ -36,24 +37,6 @@ MOST_UNDER_WAY = 20
 HOPELESS = frozenset({ENDED, NOT_LISTED, NOT_PYTHON})
 WAITS_S = 0.45
 """A stack is mostly there by then: the page that follows shows it at once."""
-LABELS = {
-    "stacks": "Stack trace",
-    "cpu": "CPU flame graph",
-    "memory": "Memory",
-    "gpu": "GPU trace",
-    "jax": "JAX trace",
-    "census": "Stacks of all",
-    "merged": "CPU flame graph of all",
-}
-EXPLAINED = {
-    "stacks": "Where each thread stands now.",
-    "cpu": "What it runs, sampled for a while by py-spy.",
-    "memory": "What it allocates, followed by memray for a while.",
-    "gpu": "What PyTorch runs on the GPU and the CPU, operator by operator: the process traces itself, asked through dynolog.",
-    "jax": "What JAX runs on its devices and the host: collected from the profiler server that the program started.",
-    "census": "Where all of them stand, equal stacks together, the odd ones first.",
-    "merged": "What they run, sampled for a while and added up.",
-}
 
 
 @dataclass(frozen=True)
@@ -61,9 +44,8 @@ class NewPage:
     """All that profiles/new.html may use."""
 
     found: Chosen
-    kinds: tuple[str, ...]
-    kind: str
-    options: Mapping[str, Number | Switch]
+    kinds: tuple[Kind, ...]
+    kind: Kind
     typed: Mapping[str, str]
     obstacles: tuple[Obstacle, ...]  # what is in the way of the chosen kind
     unknown: tuple[str, ...]  # why it is not known whether it will work, by host
@@ -109,7 +91,7 @@ def list_profiles(scope: Scope) -> Response:
         kept = {"most_kept": settings.max_profiles, "days_kept": settings.profile_retention_days}
         return {"found": found, "asked": asked, "options_in_words": options_in_words, **kept}
 
-    return page_response("profiles/list.html", "profiles/_list.html", tag, load, labels=LABELS, may_ask=_may(OPERATOR))
+    return page_response("profiles/list.html", "profiles/_list.html", tag, load, kinds=BY_NAME, may_ask=_may(OPERATOR))
 
 
 def _list_for_programs(scope: Scope, wanted: str, found: listing.Found) -> Response:
@@ -131,7 +113,7 @@ def show_new(scope: Scope) -> Response:
 def start_profile(scope: Scope) -> Response:
     """Records who asks in the audit trail, asks the nodes, and goes to the profile's page."""
     _refuse_unless_live(scope)
-    kind = request.form.get("kind", "")
+    kind = kind_called(request.form.get("kind", ""))
     found = chosen(scope, request.form)
     now = parts().now()
     try:
@@ -148,7 +130,7 @@ def start_profile(scope: Scope) -> Response:
         if wants_json():
             raise TooBusy(str(why)) from None
         return _form(scope, request.form, str(why), 429)
-    if kind == STACKS:
+    if kind.name == STACKS:
         parts().profiles.wait(profile, WAITS_S)
     if wants_json():
         return json_response(_row(standing_of(parts().profiles, profile)), 202)
@@ -180,7 +162,7 @@ def show_profile(scope: Scope, profile_id: str) -> Response:
     grows = profile.kind == CENSUS and not standing.is_over
     tag = None if grows else (*standing.tag, may_end, len(exits))
     fragment = "profiles/_result.html" if headers_of(request).target_id == "flame" else "profiles/_detail.html"
-    return page_response("profiles/detail.html", fragment, tag, load, labels=LABELS)
+    return page_response("profiles/detail.html", fragment, tag, load, kinds=BY_NAME)
 
 
 def compare_profiles(scope: Scope) -> Response:
@@ -203,7 +185,7 @@ def compare_profiles(scope: Scope) -> Response:
         except Unreadable as why:
             raise NotFound(f"What was told of one of them cannot be read: {why}") from None
 
-    return page_response("profiles/compare.html", "profiles/_difference.html", None, load, both=both, labels=LABELS, swapped=swapped)
+    return page_response("profiles/compare.html", "profiles/_difference.html", None, load, both=both, kinds=BY_NAME, swapped=swapped)
 
 
 def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  # noqa: A002 - as the URL calls it
@@ -266,16 +248,14 @@ def delete_profile(scope: Scope, profile_id: str) -> Response:
 def _form(scope: Scope, given: Mapping[str, str], problem: str | None = None, status: int = 200) -> Response:
     """With what was typed. The status 429 shows what is in the way."""
     found = chosen(scope, given)
-    kinds = kinds_for(found)
-    kind = given.get("kind") or kinds[0]
-    if kind not in KINDS:
-        raise BadQuery(f"kind is {kind[:32]!r}; it must be one of {', '.join(KINDS)}.")
-    kind = kind if kind in kinds else kinds[0]
+    may_be = kinds_for(found)
+    kind = kind_called(given.get("kind") or may_be[0].name)
+    kind = kind if kind in may_be else may_be[0]
     hosts = checked(scope, found)
     under_way = _under_way(scope) if status == 429 else ()
     unknown = tuple(dict.fromkeys(one.unknown for one in hosts if one.unknown is not None))
-    page = NewPage(found, kinds, kind, OPTIONS[kind], given, obstacles(hosts, kind), unknown, problem, under_way)
-    return html(render_template("profiles/new.html", page=page, labels=LABELS, explained=EXPLAINED), status)
+    page = NewPage(found, may_be, kind, given, obstacles(hosts, kind), unknown, problem, under_way)
+    return html(render_template("profiles/new.html", page=page, kinds=BY_NAME), status)
 
 
 def _under_way(scope: Scope) -> tuple[ProfileStanding, ...]:

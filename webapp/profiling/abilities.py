@@ -8,11 +8,12 @@ from clusterstate import model
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import CheckProfiling
 from clusterstate.profile_answers import BUSY, ENDED, NOT_LISTED, NOT_PYTHON, Abilities, WhyNot, read
-from clusterstate.profiles import GPU, JAX, MEMORY, Target
+from clusterstate.profiles import Target
 from clusterstate.resources import NODES
 from clusterstate.stacks import Unreadable
 from webapp.log_hosts import own_host
 from webapp.parts import parts
+from webapp.profiling.kinds import Kind
 from webapp.profiling.targets import Chosen
 from webapp.scope import Scope
 
@@ -66,21 +67,16 @@ def checked(scope: Scope, found: Chosen) -> tuple[Checked, ...]:
     return tuple(_checked(_name(nodes[one], one), counts[one], answers.get(one, Unanswered(NO_COLLECTOR))) for one in asked)
 
 
-def obstacles(found: tuple[Checked, ...], kind: str) -> tuple[Obstacle, ...]:
+def obstacles(found: tuple[Checked, ...], kind: Kind) -> tuple[Obstacle, ...]:
     """What is in the way of a kind of profile, equal reasons together."""
     by_reason: dict[WhyNot, list[Checked]] = {}
     for one in found:
-        why_not = _in_the_way(one.abilities, kind) if one.abilities is not None else None
+        why_not = kind.in_the_way(one.abilities) if one.abilities is not None else None
         if why_not is not None and (one.processes == 1 or why_not.reason not in OF_ONE):
             by_reason.setdefault(why_not, []).append(one)
     return tuple(
         Obstacle(why_not, tuple(one.hostname for one in those), sum(one.processes for one in those)) for why_not, those in by_reason.items()
     )
-
-
-def _in_the_way(abilities: Abilities, kind: str) -> WhyNot | None:
-    by_kind = {MEMORY: abilities.memory, GPU: abilities.gpu, JAX: abilities.jax}
-    return by_kind.get(kind, abilities.stacks)
 
 
 def _checked(hostname: str, processes: int, answer: object) -> Checked:

@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 import msgspec
 
-from clusterstate.profiles import MEMORY, Asked, Profile, Profiles
-from clusterstate.stacks import BYTES, MOST_NAME, SAMPLES, Merging, Samples, unpack
+from clusterstate.profiles import Asked, Profile, Profiles
+from clusterstate.stacks import MOST_NAME, Merging, Samples, unpack
 from webapp import background
+from webapp.profiling import kinds
 from webapp.profiling.standing import ProfileStanding
 
 MOST_HELD = 8
@@ -48,7 +49,7 @@ def _sum(profiles: Profiles, standing: ProfileStanding) -> Samples:
     if len(told) == 1:
         alone = profiles.packed(told[0])
         return background.run(lambda: named(unpack(alone), profile, told[0]))
-    merging = Merging(BYTES if profile.kind == MEMORY else SAMPLES)
+    merging = Merging(kinds.BY_NAME[profile.kind].unit)
     for asked in told:
         _add(merging, profile, asked, profiles.packed(asked))
     return background.run(merging.samples)
