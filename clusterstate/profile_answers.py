@@ -60,6 +60,7 @@ class ThreadStack(msgspec.Struct, frozen=True, array_like=True):
     is_active: bool  # it ran, or was about to
     owns_gil: bool
     frames: Annotated[tuple[Frame, ...], Meta(max_length=MOST_DEPTH)]  # outermost first
+    cpu_s: float | None = None  # that it has used since it began; None: not known
 
 
 class ProcessStacks(msgspec.Struct, frozen=True):

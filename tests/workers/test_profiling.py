@@ -69,6 +69,8 @@ def test_the_threads_of_a_process_are_told_outermost_frame_first(asking: Asking)
 
     assert found.why_not is None
     assert (found.pid, found.started_ms, found.title) == (pid, began(pid), "ray::spin")
+    assert threads["MainThread"].cpu_s is not None
+    assert threads["MainThread"].cpu_s > 0
     assert set(threads) == {"MainThread", "a;b <i> 1"}
     assert [frame.function for frame in threads["MainThread"].frames] == ["<module>", "spin", "inner"]
     assert threads["MainThread"].os_id == pid

@@ -17,6 +17,9 @@ NAMED = 3
 """Groups beside the largest that the sentence names."""
 KINDS_NAMED = 3
 
+RUN_S = 0.02
+"""Two of the kernel's ticks: a thread that waits with a time limit uses less in a few seconds."""
+
 _NUMBERS = re.compile(r"\d+")
 FrameKey = tuple[object, ...]
 
@@ -228,7 +231,7 @@ def _movement(member: Member, thread: ThreadStack, looks: Sequence[dict[tuple[in
     """A thread is known again by its id, or else by its name, in the same process."""
     if len(member.passes) < 2 or has_no_task(thread.frames) or awaits(thread.frames):
         return UNKNOWN
-    has_run = True
+    seen: list[ThreadStack] = []
     first = member.passes[0]
     for answer, threads in zip(member.passes, looks, strict=True):
         if (answer.pid, answer.started_ms) != (first.pid, first.started_ms):
@@ -238,8 +241,16 @@ def _movement(member: Member, thread: ThreadStack, looks: Sequence[dict[tuple[in
             return UNKNOWN if answer.why_not is not None else MOVING
         if same.frames != thread.frames:
             return MOVING
-        has_run = has_run and same.is_active
-    return BUSY if has_run else STUCK
+        seen.append(same)
+    return BUSY if _has_run(seen) else STUCK
+
+
+def _has_run(seen: Sequence[ThreadStack]) -> bool:
+    """Whether a thread that stood on the same lines ran in between: a loop does, what waits does not."""
+    before, after = seen[0].cpu_s, seen[-1].cpu_s
+    if before is None or after is None:
+        return all(one.is_active for one in seen)
+    return after - before >= RUN_S
 
 
 def _identity(thread: ThreadStack) -> tuple[int, str]:

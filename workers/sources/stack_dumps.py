@@ -16,7 +16,7 @@ from clusterstate.masking import mask_text
 from clusterstate.profile_answers import BUSY, ENDED, FAILED, NO_CAPABILITY, ProcessStacks, ThreadStack, WhyNot
 from workers.sources import profile_facts, profile_notes, profile_obstacles, py_spy_decode
 from workers.sources.profile_obstacles import NodeFacts
-from workers.sources.profile_targets import Finder, Refused, Target, is_same, title_of
+from workers.sources.profile_targets import PROC, TICKS, Finder, Refused, Target, is_same, title_of
 from workers.sources.py_spy import Spy, dump_words, wait_for_any
 
 AT_ONCE = 2
@@ -142,7 +142,7 @@ class Dumping:
 
     def _answer(self, going: _Going) -> ProcessStacks:
         processes = dict(py_spy_decode.parse_dump(going.output))
-        threads = processes.get(going.target.pid, [])
+        threads = [msgspec.structs.replace(one, cpu_s=cpu_of(going.target.pid, one.os_id)) for one in processes.get(going.target.pid, [])]
         kept = bounded(threads, self.most_bytes)
         return ProcessStacks(
             pid=going.target.pid,
@@ -181,6 +181,15 @@ def bounded(threads: list[ThreadStack], most_bytes: int) -> tuple[ThreadStack, .
             break
         kept.append(thread)
     return tuple(kept)
+
+
+def cpu_of(pid: int, thread: int, proc: Path = PROC) -> float | None:
+    """What a thread has used, in user and system mode; None: the number is of another namespace, or it is gone."""
+    try:
+        rest = (proc / str(pid) / "task" / str(thread) / "stat").read_bytes().rpartition(b")")[2].split()
+        return (int(rest[11]) + int(rest[12])) / TICKS
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _opened(asked: Asked) -> AbstractContextManager[Target]:

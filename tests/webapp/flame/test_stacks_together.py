@@ -140,6 +140,13 @@ def test_what_runs_on_the_same_lines_each_time_is_busy_not_stuck() -> None:
     assert census([Member("a", looks)]).groups[0].standing[0].movement == BUSY
 
 
+@pytest.mark.parametrize(("used", "movement"), [((1.0, 1.0, 1.01), STUCK), ((1.0, 1.02, 1.05), BUSY), ((1.0, 1.0, None), STUCK)])
+def test_a_loop_that_sleeps_on_the_same_line_is_told_from_what_waits_by_its_cpu_time(used: tuple[float | None, ...], movement: str) -> None:
+    looks = tuple(process(ThreadStack(7, "MainThread", False, False, LOOP, cpu_s)) for cpu_s in used)
+
+    assert census([Member("a", looks)]).groups[0].standing[0].movement == movement
+
+
 def test_equal_names_in_different_files_are_told_apart_where_stacks_part() -> None:
     here, there = (Frame("<module>", f"/home/ada/{name}.py") for name in "ab")
     page = census_page([member("1", (here,)), member("2", (here,)), member("3", (there,))], AskedStacks(), to)
