@@ -17,12 +17,14 @@ from statistics import median
 from typing import Any
 
 import msgspec
+from playwright.sync_api import sync_playwright
 
 from benchmarks import machine
 from clusterstate.model import Process
 from clusterstate.probes import DumpManyStacks, DumpStacks, RecordCpu
 from clusterstate.profile_answers import ProfileProgress, StacksPart, read
 from clusterstate.store import queues
+from tests.browser.conftest import QUIET, opened, sign_in
 from tests.ray.asking import Asker
 from tests.ray.told_driver import ToldDriver, told_driver
 from tests.running import Running, raydeck_up
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=64, help="whose stacks are asked for at once, default 64")
     parser.add_argument("--stacks", type=int, default=60, help="how often one stack is asked for, default 60")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way of profiling is measured, default 5")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--json", type=Path, help="the figures for programs")
     options = parser.parse_args(arguments)
     with raydeck_up("--demo") as running:
@@ -54,6 +57,7 @@ def main(arguments: list[str]) -> int:
                 "pss_mb": memory(running),
                 "throughput": throughput(asker, driver, options.rounds),
                 "stack": stack(asker, driver, options.stacks),
+                "click": click(running, asker, driver, options.stacks // 2, options.chromium),
                 "census": census(asker, driver, options.workers),
             }
     tell(figures)
@@ -77,7 +81,33 @@ def stack(asker: Asker, driver: ToldDriver, times: int) -> dict[str, float]:
         answer, _ = asker.ask(DumpStacks(row.node_id, row.pid, began(row)))
         took.append((time.monotonic() - begun) * 1000)
         assert read(answer.value, StacksPart).processes[0].why_not is None
-    return {"p50_ms": round(median(took), 1), "p95_ms": round(sorted(took)[max(0, round(len(took) * 0.95) - 1)], 1), "times": times}
+    return quantiles(took)
+
+
+def quantiles(took: list[float]) -> dict[str, float]:
+    return {
+        "p50_ms": round(median(took), 1),
+        "p95_ms": round(sorted(took)[max(0, round(len(took) * 0.95) - 1)], 1),
+        "times": len(took),
+    }
+
+
+def click(running: Running, asker: Asker, driver: ToldDriver, times: int, chromium: str) -> dict[str, float]:
+    """From the click on Start until the frames of the stack stand on the page, ms, as a browser on this machine sees it."""
+    row = asker.process(driver.ask("actor", "clicked")["pid"])
+    took = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        with opened(browser, sign_in(browser, running.ready["sign_in_url"])) as context:
+            page = context.new_page()
+            for _ in range(times):
+                page.goto(f"{running.cluster_url}/profiles/new?kind=stacks&worker={row.worker_id}")
+                begun = time.monotonic()
+                page.locator("button.main").click(no_wait_after=True)
+                page.locator(".stack-frames").first.wait_for()
+                took.append((time.monotonic() - begun) * 1000)
+        browser.close()
+    return quantiles(took)
 
 
 def census(asker: Asker, driver: ToldDriver, workers: int) -> dict[str, Any]:
@@ -139,6 +169,7 @@ def tell(figures: dict[str, Any]) -> None:
     sys.stdout.write(f"load {figures['load']}\n")
     sys.stdout.write(f"memory, PSS in MB: {figures['pss_mb']}\n")
     sys.stdout.write(f"one stack, question to answer: {figures['stack']}\n")
+    sys.stdout.write(f"one stack, click to page: {figures['click']}\n")
     sys.stdout.write(f"stacks of many at once: {figures['census']}\n")
     for way, turns in counted["turns"].items():
         sys.stdout.write(f"turns of a busy actor, {way}: median {median(turns):.0f} of {turns}\n")
