@@ -16,7 +16,7 @@ from clusterstate.store.queues import Answer
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
 from tests.webapp.nodes_here import answer_here
-from webapp import log_everywhere
+from webapp.logs import everywhere
 from webapp.pages import logs as page
 from workers.sources.log_listing import file_id
 
@@ -105,7 +105,7 @@ def test_a_node_that_is_late_or_refuses_is_named_and_the_others_are_shown(
 def test_only_so_many_can_be_paged_through_and_that_is_said(
     vera: Person, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (log_everywhere, page):
+    for module in (everywhere, page):
         monkeypatch.setattr(module, "MOST_OF_A_HOST", 3)
     monkeypatch.setattr(page, "FILES_SHOWN", 3)
     shown = vera.page("/c/demo/logs?node=all").text

@@ -19,7 +19,7 @@ from clusterstate.settings import Settings
 from clusterstate.store.kept_logs import KeptLogsWriter, Piece, host_file
 from tests.built_cluster import BuiltCluster
 from tests.webapp.conftest import Person
-from webapp.log_reading import safe_path
+from webapp.logs.reading import safe_path
 from workers.probes import logs
 from workers.probes.running import CannotAnswer, Running, set_running
 from workers.sources.beneath import NotThere

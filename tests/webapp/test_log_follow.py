@@ -21,7 +21,8 @@ from tests.private_redis import PrivateRedis
 from tests.webapp.conftest import Person
 from tests.webapp.test_every_page import HOSTILE, Elements
 from tests.webapp.test_log_files import NODE, folder
-from webapp import followers, log_following
+from webapp import followers
+from webapp.logs import following
 from workers import follower as follower_module
 from workers.follower import Follower
 from workers.sources.log_listing import file_id
@@ -216,14 +217,14 @@ def test_it_says_that_the_node_was_lost_and_when(vera: Person, role: Follower, l
 def test_it_says_when_nobody_reads_on_that_node(
     vera: Person, folder: Path, settings: Settings, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_following, "BEGIN_WITHIN_S", 0.3)
+    monkeypatch.setattr(following, "BEGIN_WITHIN_S", 0.3)
     told = Stream(vera, events_address(vera)).next()
     assert told.is_end
     assert "does not answer" in (told.mark or "")
 
 
 def test_much_more_than_is_shown_is_told_as_a_number(vera: Person, role: Follower, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_following, "MOST_CAUGHT_UP", 1000)
+    monkeypatch.setattr(following, "MOST_CAUGHT_UP", 1000)
     address = events_address(vera)
     append(log, b"line\n" * 1000)
     stream = Stream(vera, address)

@@ -11,8 +11,8 @@ import pytest
 from tests.webapp.conftest import Person
 from tests.webapp.test_every_page import HOSTILE, Elements
 from tests.webapp.test_log_view import NAME, PAGE, folder
-from webapp.log_json import MOST_FIELDS, Structured, structured
-from webapp.log_text import Span
+from webapp.logs.json_lines import MOST_FIELDS, Structured, structured
+from webapp.logs.text import Span
 
 __all__ = ["folder"]
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from webapp.log_text import MAX_SPANS, Span, plain, spans
+from webapp.logs.text import MAX_SPANS, Span, plain, spans
 
 
 @pytest.mark.parametrize(

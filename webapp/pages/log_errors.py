@@ -16,9 +16,9 @@ from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogErrors, ShowLogError
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES, WORKERS
-from webapp import log_scope
 from webapp.htmx import headers_of
-from webapp.log_hosts import keeping_host, nodes_with_logs
+from webapp.logs import scopes
+from webapp.logs.hosts import keeping_host, nodes_with_logs
 from webapp.pages.logs import number_asked, short_name
 from webapp.parts import parts
 from webapp.responses import freshness_answer, json_response, page_response
@@ -116,7 +116,7 @@ def list_errors(scope: Scope) -> Response:
     told, problem = _ask(scope, wanted, ErrorList)
     warning = _warning(scope, told.kept) if told else None
     if not is_whole:
-        warning = f"{warning or ''} Only the files of {log_scope.MOST_WORKERS} workers of this job are looked at.".strip()
+        warning = f"{warning or ''} Only the files of {scopes.MOST_WORKERS} workers of this job are looked at.".strip()
     if request.path.endswith(".json"):
         return json_response(_list_answer(scope, told, problem, warning, first))
     page = ErrorsPage(
@@ -181,7 +181,7 @@ def _owners_of(scope: Scope, job: str) -> tuple[tuple[str, ...], bool]:
     """Whose files are a job's, and whether that is all of them. Raises NotFound."""
     if not job:
         return (), True
-    found = log_scope.of_job(scope.reader, job)
+    found = scopes.of_job(scope.reader, job)
     named = [("job", found.job_ids), ("submission", found.submission_ids), ("worker", found.worker_ids)]
     return tuple(f"{kind}:{one}" for kind, ids in named for one in ids), found.is_whole
 

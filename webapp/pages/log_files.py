@@ -10,8 +10,8 @@ from clusterstate.log_answers import Listing, Unreadable, read_answer
 from clusterstate.node_questions import Unanswered
 from clusterstate.probes import ListLogs
 from clusterstate.query import BadQuery
-from webapp.log_hosts import host_asked
-from webapp.log_reading import AT_ONCE_BYTES, LogSource, Member, archive
+from webapp.logs.hosts import host_asked
+from webapp.logs.reading import AT_ONCE_BYTES, LogSource, Member, archive
 from webapp.pages.logs import AskedFiles, asked_files, asked_scope, known_node
 from webapp.parts import parts
 from webapp.scope import Scope

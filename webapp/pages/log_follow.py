@@ -13,8 +13,8 @@ from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from webapp.auth import caller_if_any
 from webapp.formatting import moment
-from webapp.log_following import Event, Following, Place
-from webapp.log_lines import LogWindow
+from webapp.logs.following import Event, Following, Place
+from webapp.logs.lines import LogWindow
 from webapp.pages.log_files import source_of_node
 from webapp.pages.log_view import FileLinks, LogFile
 from webapp.pages.logs import number_asked

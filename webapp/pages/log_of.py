@@ -15,9 +15,9 @@ from clusterstate.probes import ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import ACTORS, JOBS, NODES, PROCESSES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
-from webapp import log_scope
-from webapp.driver_output import where_it_goes
-from webapp.log_lines import window_of
+from webapp.logs import scopes
+from webapp.logs.driver_output import where_it_goes
+from webapp.logs.lines import window_of
 from webapp.pages.log_view import FileLinks, LogFile
 from webapp.pages.logs import ask_node
 from webapp.responses import page_response
@@ -38,7 +38,7 @@ class Place:
     """Where files of a thing are."""
 
     node_id: str
-    scope: log_scope.LogScope
+    scope: scopes.LogScope
     group: str | None = None
     name: str = ""  # that a file's must hold
 
@@ -133,7 +133,7 @@ def _of_worker(reader: SessionReader, worker_id: str) -> Thing:
     worker: model.Worker | None = reader.get(WORKERS, worker_id)
     if worker is None:
         raise NotFound(f"No worker {worker_id[:64]!r} is remembered in this session.")
-    places: tuple[Place, ...] = (Place(worker.node_id, log_scope.of(reader, worker=worker_id)),) if worker.node_id else ()
+    places: tuple[Place, ...] = (Place(worker.node_id, scopes.of(reader, worker=worker_id)),) if worker.node_id else ()
     for actor in reader.find(ACTORS, "worker_id", worker_id, 1):
         places += _of_serve(actor)
     return Thing(places, whose=("worker", worker_id))
@@ -143,13 +143,13 @@ def _of_actor(reader: SessionReader, actor_id: str) -> Thing:
     actor: model.Actor | None = reader.get(ACTORS, actor_id)
     if actor is None:
         raise NotFound(f"No actor {actor_id[:64]!r} is remembered in this session.")
-    lives = log_scope.incarnations(reader, actor)
+    lives = scopes.incarnations(reader, actor)
     on_nodes: dict[str, list[str]] = {}
     for worker_id, node_id in lives:
         if node_id:
             on_nodes.setdefault(node_id, []).append(worker_id)
     places = tuple(
-        Place(node_id, log_scope.LogScope(worker_ids=tuple(workers[: log_scope.MOST_WORKERS]))) for node_id, workers in on_nodes.items()
+        Place(node_id, scopes.LogScope(worker_ids=tuple(workers[: scopes.MOST_WORKERS]))) for node_id, workers in on_nodes.items()
     )
     note = f"It lived {len(lives)} times: the files of each life are here, the last life first." if len(lives) > 1 else None
     if not lives:
@@ -160,7 +160,7 @@ def _of_actor(reader: SessionReader, actor_id: str) -> Thing:
 def _of_serve(actor: model.Actor) -> tuple[Place, ...]:
     """The file that a replica, a proxy or the controller of Serve logs to, beside what its process printed."""
     name = serve_file(actor)
-    return (Place(actor.node_id, log_scope.LogScope(), SERVE, name),) if name and actor.node_id else ()
+    return (Place(actor.node_id, scopes.LogScope(), SERVE, name),) if name and actor.node_id else ()
 
 
 def _of_task(reader: SessionReader, task_id: str, attempt: str) -> Thing:
@@ -172,7 +172,7 @@ def _of_task(reader: SessionReader, task_id: str, attempt: str) -> Thing:
     task = attempts[-1]
     if task.node_id is None or task.worker_id is None:
         return Thing((), note="It did not come to a worker (yet), so it has written nothing.")
-    place = Place(task.node_id, log_scope.LogScope(worker_ids=(task.worker_id,)))
+    place = Place(task.node_id, scopes.LogScope(worker_ids=(task.worker_id,)))
     whose = ("worker", task.worker_id)
     slices = tuple(_slices(reader, task))
     if slices:
@@ -203,9 +203,7 @@ def _of_job(reader: SessionReader, job_key: str) -> Thing:
         note = where_it_goes(reader.get(PROCESSES, f"{job.driver_node_id}:{job.driver_pid}"))
     if job.driver_node_id is None:
         return Thing((), note=note or "Its driver has not started (yet).", whose=("job", job.job_key))
-    scope = log_scope.LogScope(
-        job_ids=(job.job_id,) if job.job_id else (), submission_ids=(job.submission_id,) if job.submission_id else ()
-    )
+    scope = scopes.LogScope(job_ids=(job.job_id,) if job.job_id else (), submission_ids=(job.submission_id,) if job.submission_id else ())
     return Thing((Place(job.driver_node_id, scope, "driver"),), note=note, whose=("job", job.job_key))
 
 

@@ -16,10 +16,10 @@ from clusterstate.probes import SearchLogs
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
 from clusterstate.store import queues
-from webapp import log_scope, log_searches
-from webapp.log_hosts import nodes_with_logs
-from webapp.log_searches import FileFound, Results
-from webapp.log_text import Span, plain, spans
+from webapp.logs import scopes, searches
+from webapp.logs.hosts import nodes_with_logs
+from webapp.logs.searches import FileFound, Results
+from webapp.logs.text import Span, plain, spans
 from webapp.moments import moment_asked
 from webapp.pages.logs import LABELS, flag_asked, short_name
 from webapp.parts import parts
@@ -138,16 +138,16 @@ def show_search(scope: Scope) -> Response:
     if not asked.q:
         return page_response("logs/search.html", page=SearchPage(asked, nodes_with_logs(scope), None, None, [], [], 0, None), **_words())
     questions, run = parts().questions, request.args.get("run", "")
-    search = log_searches.find(questions, run[:64], _question(scope, asked)) if run else None
+    search = searches.find(questions, run[:64], _question(scope, asked)) if run else None
     if search is None:
         return redirect_to(asked.href(run=_start(scope, asked)))
-    results = log_searches.results(questions, search, asked.limit)
+    results = searches.results(questions, search, asked.limit)
     tag = (run, results.version, results.is_done)
 
     def load() -> Mapping[str, Any]:
         files = list(_shown(results, asked.limit))
         shown = sum(line.is_hit for file in files for line in file.lines)
-        note = None if _scope_of(scope, asked).is_whole else f"Only the files of {log_scope.MOST_WORKERS} workers of this job are searched."
+        note = None if _scope_of(scope, asked).is_whole else f"Only the files of {scopes.MOST_WORKERS} workers of this job are searched."
         return {"page": SearchPage(asked, nodes_with_logs(scope), run, results, files, _bars(results, asked), shown, note)}
 
     return page_response("logs/search.html", "logs/_found.html", tag, load, **_words())
@@ -157,9 +157,9 @@ def stop_search(scope: Scope) -> Response:
     """Ends a search on every node; what was found stays."""
     asked = _asked()
     run = request.args.get("run", "")[:64]
-    search = log_searches.find(parts().questions, run, _question(scope, asked))
+    search = searches.find(parts().questions, run, _question(scope, asked))
     if search is not None:
-        log_searches.stop(parts().questions, search)
+        searches.stop(parts().questions, search)
     return redirect_to(asked.href(run=run))
 
 
@@ -169,14 +169,14 @@ def search_data(scope: Scope) -> Response:
     if not asked.q:
         raise BadQuery("q is missing: the text, or with regex=1 the expression, to find.")
     questions = parts().questions
-    search = log_searches.find(questions, _start(scope, asked), _question(scope, asked))
+    search = searches.find(questions, _start(scope, asked), _question(scope, asked))
     assert search is not None  # noqa: S101 - for the type checker: it was started just now
     give_up = time.monotonic() + ANSWERED_WITHIN_S
-    while not (results := log_searches.results(questions, search, 0)).is_done and time.monotonic() < give_up:
+    while not (results := searches.results(questions, search, 0)).is_done and time.monotonic() < give_up:
         time.sleep(LOOK_EVERY_S)
     if not results.is_done:
-        log_searches.stop(questions, search)
-    results = log_searches.results(questions, search, asked.limit)
+        searches.stop(questions, search)
+    results = searches.results(questions, search, asked.limit)
     return json_response(_answer(scope, asked, results))
 
 
@@ -247,15 +247,15 @@ def _start(scope: Scope, asked: AskedSearch) -> str:
         max_hits=MOST_HITS,
     )
     nodes = [node for node in nodes_with_logs(scope) if not asked.node or node.node_id == asked.node]
-    return log_searches.start(parts().questions, scope, nodes, probe, _question(scope, asked))
+    return searches.start(parts().questions, scope, nodes, probe, _question(scope, asked))
 
 
 def _question(scope: Scope, asked: AskedSearch) -> str:
     return f"{scope.cluster} {scope.session} {asked.question}"
 
 
-def _scope_of(scope: Scope, asked: AskedSearch) -> log_scope.LogScope:
-    return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
+def _scope_of(scope: Scope, asked: AskedSearch) -> scopes.LogScope:
+    return scopes.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
 def _asked(most: int = MOST_SHOWN) -> AskedSearch:

@@ -13,8 +13,8 @@ from clusterstate.log_levels import CANDIDATES
 from clusterstate.probes import CountLevels, FindInLog, ReadLog
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
-from webapp.log_lines import Line, LogWindow, found_window, window_of
-from webapp.log_owners import Owners
+from webapp.logs.lines import Line, LogWindow, found_window, window_of
+from webapp.logs.owners import Owners
 from webapp.moments import moment_asked
 from webapp.pages.logs import ask_node, check_arguments, flag_asked, known_node, number_asked
 from webapp.parts import parts

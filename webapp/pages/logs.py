@@ -15,10 +15,10 @@ from clusterstate.node_questions import Unanswered
 from clusterstate.probes import CountLevels, FindInLog, ListLogs, ReadLog
 from clusterstate.query import BadQuery, NotFound
 from clusterstate.resources import NODES
-from webapp import log_scope
-from webapp.log_everywhere import MOST_OF_A_HOST, list_everywhere
-from webapp.log_hosts import host_asked, keeping_problem, nodes_with_logs
-from webapp.log_owners import Owner, Owners
+from webapp.logs import scopes
+from webapp.logs.everywhere import MOST_OF_A_HOST, list_everywhere
+from webapp.logs.hosts import host_asked, keeping_problem, nodes_with_logs
+from webapp.logs.owners import Owner, Owners
 from webapp.parts import parts
 from webapp.responses import freshness_answer, json_response, page_response
 from webapp.scope import Scope, href
@@ -238,12 +238,12 @@ def asked_files(also: frozenset[str] = frozenset()) -> AskedFiles:
     return AskedFiles(args.get("node") or None, group, args.get("name", "")[:MOST_NAME], args.get("empty") == "1", sort, **whose)
 
 
-def asked_scope(scope: Scope, asked: AskedFiles, node: model.Node | None) -> log_scope.LogScope:
+def asked_scope(scope: Scope, asked: AskedFiles, node: model.Node | None) -> scopes.LogScope:
     """Whose files of a node, or of all, are asked for. Raises NotFound."""
     if asked.class_name:
-        workers = Owners(scope, node).of_class(asked.class_name) if node else log_scope.of_class(scope.reader, asked.class_name)
-        return log_scope.LogScope(worker_ids=workers) if workers else log_scope.NOBODY
-    return log_scope.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
+        workers = Owners(scope, node).of_class(asked.class_name) if node else scopes.of_class(scope.reader, asked.class_name)
+        return scopes.LogScope(worker_ids=workers) if workers else scopes.NOBODY
+    return scopes.of(scope.reader, job=asked.job, actor=asked.actor, worker=asked.worker)
 
 
 def short_name(name: str) -> str:

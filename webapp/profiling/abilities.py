@@ -11,7 +11,7 @@ from clusterstate.profile_answers import BUSY, ENDED, NOT_LISTED, NOT_PYTHON, Ab
 from clusterstate.profiles import Target
 from clusterstate.resources import NODES
 from clusterstate.stacks import Unreadable
-from webapp.log_hosts import own_host
+from webapp.hosts import own_host
 from webapp.parts import parts
 from webapp.profiling.kinds import Kind
 from webapp.profiling.targets import Chosen

@@ -13,7 +13,7 @@ from clusterstate.probes import RecordManyCpu
 from clusterstate.profiles import MERGED, Asked, Option, Profile, Question, Target
 from clusterstate.query import BadQuery
 from clusterstate.resources import NODES
-from webapp.log_hosts import is_gone, own_host
+from webapp.hosts import is_gone, own_host
 from webapp.profiling import kinds
 from webapp.profiling.kinds import Kind, Number, OnHost, Switch
 from webapp.profiling.targets import Chosen

@@ -11,8 +11,8 @@ from clusterstate.log_levels import level_of
 from clusterstate.node_questions import Unanswered
 from clusterstate.store.connection import StoreUnavailable
 from clusterstate.store.follows import BACK, ENDED, GONE, ROTATED, STARTED, TRUNCATED, WRITTEN
-from webapp.log_lines import Line, drawn
-from webapp.log_reading import LogSource
+from webapp.logs.lines import Line, drawn
+from webapp.logs.reading import LogSource
 
 LOOK_EVERY_S = 0.2
 OPEN_AFTER_S = 0.6

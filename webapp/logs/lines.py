@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from clusterstate.log_answers import Finding, LogPart, Unreadable
 from clusterstate.log_levels import level_of
-from webapp.log_json import Structured, structured
-from webapp.log_text import Span, spans
+from webapp.logs.json_lines import Structured, structured
+from webapp.logs.text import Span, spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from webapp.log_text import Span, spans
+from webapp.logs.text import Span, spans
 
 MOST_BYTES = 16 * 1024
 """Longer lines are shown as they are."""

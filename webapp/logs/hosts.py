@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from clusterstate import model
-from clusterstate.hosts import host_id, this_host
+from clusterstate.hosts import this_host
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import ListLogs
-from clusterstate.resources import NODE_STATS, NODES
-from clusterstate.store.reader import SessionReader
+from clusterstate.resources import NODES
+from webapp.hosts import is_gone, own_host
 from webapp.parts import parts
 from webapp.scope import Scope
 
@@ -29,17 +29,6 @@ class AskedHost:
     node_id: str
     beside: tuple[str, ...] = ()
     problem: str | None = None  # why it cannot be asked
-
-
-def is_gone(scope: Scope, node: model.Node) -> bool:
-    """Whether nothing can be asked of the node itself any more."""
-    return scope.is_past or node.state != "ALIVE"
-
-
-def own_host(reader: SessionReader, node: model.Node) -> str | None:
-    """The host that a node is, or was, on; None where no node collector said so."""
-    stats: model.NodeStats | None = reader.get(NODE_STATS, node.node_id)
-    return host_id(stats.hostname, stats.boot_id) if stats is not None else None
 
 
 def host_asked(scope: Scope, node: model.Node) -> str:

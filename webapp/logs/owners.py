@@ -12,8 +12,8 @@ from clusterstate.log_answers import ListedFile, Listing
 from clusterstate.log_names import AUTOSCALER, DRIVER, GCS, SERVE, WORKER, named, serve_file
 from clusterstate.resources import ACTORS, JOBS, NODES, TASKS, WORKERS
 from clusterstate.store.reader import SessionReader
-from webapp.log_hosts import is_gone, own_host
-from webapp.log_scope import MOST_WORKERS
+from webapp.hosts import is_gone, own_host
+from webapp.logs.scopes import MOST_WORKERS
 from webapp.scope import Scope, href
 
 ALIVE, DEAD = "ALIVE", "DEAD"

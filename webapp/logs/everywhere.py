@@ -13,7 +13,7 @@ from clusterstate.log_answers import ListedFile, Listing, Unreadable, read_answe
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import ListLogs
 from clusterstate.store import queues
-from webapp.log_hosts import hosts_of
+from webapp.logs.hosts import hosts_of
 from webapp.scope import Scope
 
 MOST_OF_A_HOST = 500

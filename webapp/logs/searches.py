@@ -15,7 +15,7 @@ from clusterstate.log_answers import FoundLine, ListedFile, SearchProgress, Unre
 from clusterstate.node_questions import NodeQuestions, Unanswered
 from clusterstate.probes import SearchLogs
 from clusterstate.store import queues
-from webapp.log_hosts import hosts_of
+from webapp.logs.hosts import hosts_of
 from webapp.scope import Scope
 
 PARTS_AT_ONCE = 8
