@@ -227,6 +227,23 @@ def test_the_threads_of_a_process_are_shown(otto: Person, running: BuiltCluster,
     assert "MainThread" in page
 
 
+def test_stacks_are_json_for_programs(otto: Person, running: BuiltCluster, redis_client: redis.Redis) -> None:
+    frames = (Frame("<module>", "/app/train.py", 3), Frame("wait", "", 0))
+    process = ProcessStacks(4711, 1_700_000_000_000, (ThreadStack(4711, "MainThread", True, False, frames),), 5.0, title="ray::work")
+    where = start(otto, kind="stacks")
+    answered(redis_client, "quick", StacksPart((process,)), [])
+
+    [told] = otto.get(f"{where}/download/json").get_json()
+
+    assert (told["pid"], told["title"], told["why_not"]) == (4711, "ray::work", None)
+    [thread] = told["threads"]
+    assert (thread["name"], thread["is_active"]) == ("MainThread", True)
+    assert thread["frames"] == [
+        {"function": "<module>", "file": "/app/train.py", "line": 3},
+        {"function": "wait", "file": None, "line": None},
+    ]
+
+
 def test_only_who_asked_or_an_admin_ends_it(otto: Person, ada: Person, running: BuiltCluster) -> None:
     where = start(ada, kind="cpu")
     assert otto.post(f"{where}/stop", {}).status_code == 403

@@ -167,6 +167,21 @@ def as_text(processes: list[tuple[str, ProcessStacks]]) -> Iterator[bytes]:
         yield ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
 
 
+def as_json(processes: list[tuple[str, ProcessStacks]]) -> Iterator[bytes]:
+    """A JSON list, a process at a time; frames outermost first."""
+    comma = b"["
+    for label, process in processes:
+        told = {name: getattr(process, name) for name in process.__struct_fields__ if name != "threads"}
+        threads = [
+            {name: getattr(thread, name) for name in thread.__struct_fields__ if name != "frames"}
+            | {"frames": [{"function": one.function, "file": one.file or None, "line": one.line or None} for one in thread.frames]}
+            for thread in process.threads
+        ]
+        yield comma + exports.as_json({"label": label, **told, "threads": threads})
+        comma = b","
+    yield b"]" if comma == b"," else b"[]"
+
+
 def _dumped(frame: Frame) -> str:
     line = f":{frame.line}" if frame.line else ""
     return f"    {exports.visible(frame.function)} ({exports.visible(frame.file)}{line})"

@@ -25,7 +25,7 @@ from webapp.profiling.abilities import Obstacle, checked, obstacles
 from webapp.profiling.asking import kind_called, kinds_for, plan, read_options
 from webapp.profiling.exits import Exit, exits_of
 from webapp.profiling.kinds import BY_NAME, Kind
-from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_text, difference, result_of, trace_of
+from webapp.profiling.results import TRACE_EXTENSION, TRACE_TYPE, Result, as_file, as_stack_json, as_text, difference, result_of, trace_of
 from webapp.profiling.standing import Missing, ProfileStanding, options_in_words, standing_of
 from webapp.profiling.targets import Chosen, chosen
 from webapp.rendering import streamed
@@ -198,8 +198,10 @@ def download_profile(scope: Scope, profile_id: str, format: str) -> Response:  #
 
 def _download(profile_id: str, standing: ProfileStanding, format: str) -> Response:  # noqa: A002 - as the URL calls it
     if standing.profile.kind in {STACKS, CENSUS}:
+        if format == "json":
+            return _file(as_stack_json(standing), profile_id, standing, "json", "application/json")
         if format != "txt":
-            raise NotFound("Stacks are a file as txt.")
+            raise NotFound("Stacks are a file as txt or json.")
         return _file(as_text(standing), profile_id, standing, "txt", "text/plain; charset=utf-8")
     if standing.profile.kind in TRACED:
         if format != "trace" or not standing.has_trace:

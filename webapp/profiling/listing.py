@@ -9,6 +9,7 @@ from typing import Any
 from clusterstate.query import BadQuery
 from webapp.parts import parts
 from webapp.profiling.asking import NUMBER, kind_called
+from webapp.profiling.kinds import BY_NAME
 from webapp.profiling.standing import Listed, ProfileStanding, listed
 from webapp.scope import Scope, href
 
@@ -24,7 +25,8 @@ ORDERS: dict[str, Callable[[Listed], Any]] = {
     "state": lambda one: (one.state, one.profile.asked_at),
 }
 COLUMNS = (
-    "profile_id", "kind", "state", "about", "of", "options", "asked_by", "asked_at", "samples", "processes", "left_out", "session", "url",
+    "profile_id", "kind", "state", "about", "of", "options", "asked_by", "asked_at", "samples", "unit", "processes", "left_out",
+    "session", "url",
 )  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def row_of(standing: ProfileStanding | Listed) -> dict[str, Any]:
         "asked_by": profile.who,
         "asked_at": profile.asked_at,
         "samples": standing.samples,
+        "unit": BY_NAME[profile.kind].unit if standing.samples is not None and profile.kind in BY_NAME else None,
         "processes": len(profile.targets),
         "left_out": profile.left_out,
         "session": profile.session,

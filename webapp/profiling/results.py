@@ -25,7 +25,7 @@ from webapp.parts import parts
 from webapp.profiling.standing import ProfileStanding
 from webapp.scope import href
 
-TEXT = (("Text", "txt"),)
+STACK_FILES = (("Text", "txt"), ("JSON", "json"))
 TRACE = (("Chrome trace", "trace"),)
 TRACE_EXTENSION, TRACE_TYPE = "trace.json.gz", "application/gzip"
 GZIP = b"\x1f\x8b"
@@ -67,7 +67,7 @@ def _stacks(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None
         return None
     to = _links(standing.profile)
     pages = tuple((process.pid, process.child_of, threads_page(process, asked, to)) for process in shown)
-    return Result("profiles/_stacks.html", pages, TEXT)
+    return Result("profiles/_stacks.html", pages, STACK_FILES)
 
 
 def _census(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None:
@@ -76,7 +76,7 @@ def _census(standing: ProfileStanding, args: Mapping[str, str]) -> Result | None
     if not standing.is_over and not any(member.passes for member in found):
         return None
     to = _links(standing.profile)
-    return Result("profiles/_census.html", background.run(lambda: census_page(found, asked, to)), TEXT)
+    return Result("profiles/_census.html", background.run(lambda: census_page(found, asked, to)), STACK_FILES)
 
 
 def _trace(standing: ProfileStanding) -> Result | None:
@@ -125,9 +125,18 @@ def _label(target: Target, passes: tuple[ProcessStacks, ...]) -> str:
 
 def as_text(standing: ProfileStanding) -> Iterator[bytes]:
     """Stacks, in the form of `py-spy dump`. Raises Unreadable."""
+    return stacks_shown.as_text(_labelled(standing))
+
+
+def as_stack_json(standing: ProfileStanding) -> Iterator[bytes]:
+    """Stacks as a list of processes, each look at one an entry; frames outermost first. Raises Unreadable."""
+    return stacks_shown.as_json(_labelled(standing))
+
+
+def _labelled(standing: ProfileStanding) -> list[tuple[str, ProcessStacks]]:
     if standing.profile.kind == STACKS:
-        return stacks_shown.as_text([(standing.profile.about, process) for host in standing.hosts for process in host.stacks])
-    return stacks_shown.as_text([(member.label, process) for member in members_of(standing) for process in member.passes])
+        return [(standing.profile.about, process) for host in standing.hosts for process in host.stacks]
+    return [(member.label, process) for member in members_of(standing) for process in member.passes]
 
 
 def _links(profile: Profile) -> To:
