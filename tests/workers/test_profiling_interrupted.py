@@ -27,7 +27,7 @@ def inner(number):
     return inner(number - 1) if number else sum(range(3000))
 number = 0
 while True:
-    number = (number + 1) % 200
+    number = (number + 1) % 20
     inner(number)
 """
 
@@ -134,7 +134,7 @@ def test_without_words_for_descriptors_of_processes_the_kernel_is_called(asking:
 
 def test_a_recording_with_more_stacks_than_fit_keeps_those_that_do(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = asking.start(MANY_STACKS)
-    monkeypatch.setattr(py_spy, "MOST_OUTPUT_BYTES", 3_000)
+    monkeypatch.setattr(py_spy, "MOST_OUTPUT_BYTES", 4_000)
     progress, samples = asking.record(pid, 2)
     assert progress.why_not is None
     assert samples.total > 0
