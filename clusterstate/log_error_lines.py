@@ -17,6 +17,9 @@ _LEVEL = re.compile(
 )
 _GRAVE = frozenset({b"FATAL", b"CRITICAL", b"ERROR"})
 _JSON_LEVEL = re.compile(rb'"(?:level|levelname|severity)":\s{0,2}"$')
+_ASSIGNED = re.compile(rb"=(?!=)|[\"']?:\s*-?\d+[,}\s]*$")
+_CLOCK = re.compile(rb"[\[(]?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?[\])]?[\s|-]")
+"""A time without a date."""
 _BEFORE, _AFTER = (b"-", b"|", b":", b"]", b")", b">", b"="), (b"-", b"|", b":", b"]", b")")
 
 
@@ -29,7 +32,9 @@ def says_error(text: bytes) -> bool:
     if found is None or found["level"] not in _GRAVE:
         return False
     before, after = head[: found.start("level")].rstrip(), head[found.end("level") :].lstrip()
-    if before in (b"", b"[", b"<", b"("):
+    if head.lstrip().startswith(b"|") or _ASSIGNED.match(after):
+        return False  # a row of a table; a constant, or a key, that is called so
+    if before in (b"", b"[", b"<", b"(") or _CLOCK.match(head):
         return True
     if log_times.ISO.match(text) or (text.startswith(b"{") and _JSON_LEVEL.search(before)):
         return True

@@ -9,9 +9,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-VERSION = 1
+VERSION = 2
 MOST_FRAMES = 64
 MOST_TEXT = 1_000
+LONGEST_CYCLE = 8
 
 _HEX = re.compile(
     r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"
@@ -31,17 +32,35 @@ class Traceback:
     exception: str  # its class as it was printed; "" where it breaks off
     message: str
     frames: tuple[tuple[str, str], ...]  # (file, function), innermost last
-    causes: tuple[str, ...]  # classes of what was handled or raised before
+    causes: tuple[Cause, ...]  # what was handled or raised before, or stands within a group
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What another error came of."""
+
+    exception: str
+    frames: tuple[tuple[str, str], ...] = ()
 
 
 def of_traceback(error: Traceback) -> str:
-    """By class, frames without line numbers, and causes."""
-    frames: list[str] = []
-    for file, function in error.frames:
-        frame = f"{_place(file)}:{function}"
-        if not frames or frames[-1] != frame:  # however deep a recursion went
-            frames.append(frame)
-    return _print("traceback", error.exception, *frames[-MOST_FRAMES:], "causes", *error.causes)
+    """By class, frames without line numbers, and causes with theirs."""
+    causes = (part for cause in error.causes for part in ("cause", cause.exception, *_shape(cause.exception, cause.frames)))
+    return _print("traceback", error.exception, *_shape(error.exception, error.frames), "causes", *causes)
+
+
+def _shape(exception: str, frames: tuple[tuple[str, str], ...]) -> list[str]:
+    """Frames as places, however deep a recursion went: what repeats stands once."""
+    found: list[str] = []
+    for file, function in frames:
+        found.append(f"{_place(file)}:{function}")
+        for length in range(1, LONGEST_CYCLE + 1):
+            if len(found) >= 2 * length and found[-length:] == found[-2 * length : -length]:
+                del found[-length:]
+                break
+    if "RecursionError" in exception:  # which of them was the last to be called is chance
+        found = sorted(set(found))
+    return found[-MOST_FRAMES:]
 
 
 def of_line(text: str) -> str:

@@ -9,7 +9,19 @@ from dataclasses import dataclass, replace
 
 from clusterstate.log_error_lines import HEAD_BYTES, in_json, message_of, says_error
 from clusterstate.log_error_prints import of_line, of_traceback
-from clusterstate.log_tracebacks import COPY, FATAL, MOST_MESSAGE, MOST_PREFIX, Line, Lines, NeedsMore, block_at, text_of, without_colours
+from clusterstate.log_tracebacks import (
+    COPY,
+    CRASH,
+    FATAL,
+    MOST_MESSAGE,
+    MOST_PREFIX,
+    Line,
+    Lines,
+    NeedsMore,
+    block_at,
+    text_of,
+    without_colours,
+)
 
 TRACEBACK, LINE = "traceback", "line"
 KINDS = (TRACEBACK, LINE)
@@ -21,7 +33,7 @@ MOST_AT_ONCE = 1_000
 """Errors of one piece: of a file with more the rest of the piece is passed over, and it is said."""
 
 _SIGNS = (
-    b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ",
+    b"Traceback (most recent call last)", b"ERROR", b"CRITICAL", b"FATAL", b"Fatal Python error: ", b"*** SIG",
     b" E ", b" F ", b" C ", b"\nE", b"\nF",
 )  # fmt: skip
 """One of these is in the first line of every error: they are found far faster than what makes it one."""
@@ -136,7 +148,7 @@ def _error_at(data: bytes, start: int, is_end: bool) -> tuple[FoundError | None,
     copy = COPY.match(first.text)
     text = first.text[copy.end() :] if copy else first.text
     block = block_at(first, text, lines)
-    if block is None or not (block[0].frames or block[0].causes or text.startswith(FATAL)):
+    if block is None or not (block[0].frames or block[0].causes or text.startswith(FATAL) or CRASH.search(text[:HEAD_BYTES])):
         one = _line_error(first, text, start, copy is not None) if says_error(text) else None
         return one, start + first.end
     error, end = block

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from clusterstate.log_error_lines import says_error
-from clusterstate.log_error_prints import Traceback
+from clusterstate.log_error_lines import message_of, says_error
+from clusterstate.log_error_prints import Cause, Traceback
 
 MOST_BLOCK = 64 << 10
 """Bytes of one."""
@@ -23,6 +23,9 @@ _EXCEPTION = re.compile(rb"(?P<type>[A-Za-z_][\w.<>]{0,200}(?:\([\w.]{1,200}\))?
 _CHAINED = (b"During handling of the above exception,", b"The above exception was the direct cause")
 _MARGIN = re.compile(rb"\s*[|+]")
 FATAL = b"Fatal Python error: "
+CRASH = re.compile(rb"\*\*\* (?P<signal>SIG[A-Z]{2,8})\b[^\n*]{0,200}")
+_GOES_ON = re.compile(rb"(?:^|\s)(?:PC: )?@ {1,20}0x[0-9a-f]{1,20}\b|\*\*\* SIG[A-Z]|^\[failure_signal_handler|Unable to print stack trace")
+_NATIVE = re.compile(rb"@ {1,20}0x[0-9a-f]{1,20} {1,20}(?:\d{1,10} {1,4})?(?P<function>[A-Za-z_~:][^\n]{0,200})")
 _INNER = re.compile(rb"ray::[^\n]")
 
 
@@ -90,6 +93,8 @@ def block_at(first: Line, text: bytes, lines: Lines) -> tuple[Traceback, int] | 
     """A traceback that begins with this line, or with the one after a line that says ERROR, and its end."""
     if text.startswith(FATAL):
         return _fatal(text, lines, first.end)
+    if (crash := CRASH.search(text[: MOST_PREFIX * 3])) is not None:
+        return _crash(crash, lines, first.end)
     if text.startswith(b"{"):
         return None
     if (found := _HEADER.search(first.text[: MOST_PREFIX * 3])) is not None:
@@ -115,13 +120,13 @@ def _traceback(lines: Lines, header: re.Match[bytes], end: int) -> tuple[Traceba
 
 def _chain(lines: Lines, prefix: bytes, end: int) -> tuple[Traceback, int]:
     """A traceback, and those that were raised after it: the last is what it is called by."""
-    causes: list[str] = []
+    causes: list[Cause] = []
     while True:
         frames, exception, message, end = _one(lines, prefix, end)
         while ("RayTaskError" in exception or _INNER.match(message)) and _goes_in(lines, prefix):
             inner_frames, inner, inner_message, end = _one(lines, prefix, end)
             frames += inner_frames
-            causes += [inner] if inner else []
+            causes += [Cause(inner)] if inner else []
             message = inner_message
             if not inner:
                 break
@@ -129,7 +134,7 @@ def _chain(lines: Lines, prefix: bytes, end: int) -> tuple[Traceback, int]:
         chained = _chained(lines, prefix) if exception else None
         if chained is None:
             return Traceback(exception, text_of(message), tuple(frames), tuple(causes)), end
-        causes.append(exception)
+        causes.append(Cause(exception, tuple(frames)))
         end = chained
 
 
@@ -194,20 +199,23 @@ def _group(lines: Lines, prefix: bytes, end: int) -> tuple[Traceback, int]:
     margin = len(prefix[len(lead) :]) - len(prefix[len(lead) :].lstrip())
     frames: list[tuple[str, str]] = []
     exception, message = "", b""
-    within: set[str] = set()
+    within: set[Cause] = set()
+    inner: list[tuple[str, str]] = []
     while (line := lines.peek()) is not None and (edge := _MARGIN.match(_without(line.text, lead))) is not None:
         lines.skip(1)
         end = line.end
         text = _without(line.text, lead)[edge.end() :].removeprefix(b" ")
         is_own = edge.end() - 1 <= margin and not exception
-        if is_own and (frame := _FRAME.match(text)):
-            frames.append((text_of(frame["file"]), text_of(frame["function"] or b"")))
+        if frame := _FRAME.match(text):
+            (frames if is_own else inner).append((text_of(frame["file"]), text_of(frame["function"] or b"")))
         elif text[:1] not in (b" ", b"\t", b"-", b"+") and (found := _EXCEPTION.match(text)):
             if is_own:
                 exception, message = text_of(found["type"]), found["message"] or b""
             elif exception:
-                within.add(text_of(found["type"]))
-    return Traceback(exception, text_of(message), tuple(frames), tuple(sorted(within))), end
+                within.add(Cause(text_of(found["type"]), tuple(inner)))
+                inner.clear()
+    causes = sorted(within, key=lambda cause: (cause.exception, cause.frames))
+    return Traceback(exception, text_of(message), tuple(frames), tuple(causes)), end
 
 
 def _fatal(text: bytes, lines: Lines, end: int) -> tuple[Traceback, int]:
@@ -222,6 +230,28 @@ def _fatal(text: bytes, lines: Lines, end: int) -> tuple[Traceback, int]:
         lines.skip(1)
         end = line.end
     return Traceback("Fatal Python error", text_of(text[len(FATAL) :]), tuple(reversed(frames)), ()), end
+
+
+def _crash(crash: re.Match[bytes], lines: Lines, end: int) -> tuple[Traceback, int]:
+    """A signal that ended a process, with the native stack that its handler printed, mostly twice, and what Python says after it."""
+    frames: list[tuple[str, str]] = []
+    while (line := lines.peek()) is not None:
+        said = message_of(line.text)
+        if said.startswith(FATAL) or line.text.startswith(FATAL):
+            lines.skip(1)
+            python, end = _fatal(line.text[line.text.find(FATAL) :], lines, line.end)
+            frames += python.frames
+            break
+        if not said.strip() and (after := lines.peek(1)) is not None and (_GOES_ON.search(after.text) or FATAL in after.text):
+            lines.skip(1)
+            continue
+        if _GOES_ON.search(line.text[: MOST_PREFIX * 4]) is None:
+            break
+        if (native := _NATIVE.search(line.text[: MOST_PREFIX * 10])) and (frame := ("", text_of(native["function"]))) not in frames:
+            frames.append(frame)
+        lines.skip(1)
+        end = line.end
+    return Traceback(crash["signal"].decode("ascii"), text_of(crash[0].strip(b"* ")), tuple(reversed(frames)), ()), end
 
 
 def _without(text: bytes, prefix: bytes) -> bytes:

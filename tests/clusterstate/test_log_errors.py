@@ -149,13 +149,63 @@ def test_errors_of_other_functions_files_and_classes_are_others() -> None:
         )
     }
     assert len(prints) == 4
-    assert all(one.startswith("1:") and len(one) == 18 for one in prints)
+    assert all(one.startswith("2:") and len(one) == 18 for one in prints)
 
 
 def test_a_deeper_recursion_is_the_same_error() -> None:
     once = b'  File "/home/me/app/train.py", line 40, in step\n    step()\n'
     deep = PLAIN.replace(b'    raise ValueError(f"bad {n}")\n', b"    step()\n" + once * 30)
     assert only(deep).fingerprint == only(PLAIN).fingerprint
+
+
+def recursion(depth: int) -> bytes:
+    frames = [f'  File "a.py", line {number % 2}, in {"odd" if number % 2 else "even"}\n'.encode() for number in range(depth)]
+    return b"Traceback (most recent call last):\n" + b"".join(frames) + b"RecursionError: too deep\n"
+
+
+def test_functions_that_call_one_another_are_one_error_however_deep() -> None:
+    assert len({only(recursion(depth)).fingerprint for depth in (4, 9, 30, 31)}) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [CHAINED, OF_A_TASK_CHAINED.replace(b"           ~~~~^~~~~~~~~~~~~~~~~~~", b'  File "/app/tasks.py", line 4, in read')]
+)
+def test_another_place_of_the_cause_is_another_error(text: bytes) -> None:
+    other = text.replace(b"in load\n", b"in save\n").replace(b"in read\n", b"in write\n")
+    assert only(text).fingerprint != only(other).fingerprint
+
+
+def test_another_place_of_a_member_of_a_group_is_another_error() -> None:
+    assert only(GROUP).fingerprint != only(GROUP.replace(b"in one", b"in two")).fingerprint
+
+
+CRASH = b"""*** SIGSEGV received at time=1700000000 on cpu 1 ***
+PC: @     0x7f0011223344  (unknown)  do_harm()
+    @     0x7f0011223355       1234  (unknown)
+    @     0x7f0011223366  (unknown)  _PyEval_EvalFrameDefault
+[2026-01-01 10:00:00,123 E 77 77] logging.cc:440: *** SIGSEGV received at time=1700000000 on cpu 1 ***
+[2026-01-01 10:00:00,124 E 77 77] logging.cc:440: PC: @     0x7f0011223344  (unknown)  do_harm()
+[2026-01-01 10:00:00,124 E 77 77] logging.cc:440:     @     0x7f0011223355       1234  (unknown)
+Fatal Python error: Segmentation fault
+
+Stack (most recent call first):
+  File "/home/me/app/harm.py", line 7 in harm
+  File "/home/me/app/harm.py", line 9 in <module>
+
+Extension modules: numpy (total: 1)
+"""
+
+
+def test_a_process_that_a_signal_ends_is_one_error() -> None:
+    [found] = errors(CRASH + b"went on\n")
+    assert (found.kind, found.exception, found.message) == (TRACEBACK, "SIGSEGV", "SIGSEGV received at time=1700000000 on cpu 1")
+    other = CRASH.replace(b"1700000000", b"1800000001").replace(b"0x7f00", b"0x6e11")
+    assert only(CRASH).fingerprint == only(other).fingerprint
+
+
+def test_a_signal_without_a_stack_is_an_error() -> None:
+    [found] = errors(b"a\n*** SIGBUS received at time=1 ***\nb\n")
+    assert (found.exception, found.first_line) == ("SIGBUS", b"*** SIGBUS received at time=1 ***")
 
 
 def test_a_chained_traceback_is_one_error_named_by_its_last() -> None:
@@ -243,6 +293,11 @@ def test_lines_that_differ_in_numbers_ids_times_and_quoted_values_are_the_same(o
         b"There was an ERROR of some kind\n",
         b"[2026-11-23 10:00:00,123 I 1 2] x.cc:1: status E 5\n",
         b"NO_ERROR = 0\n",
+        b"    ERROR = 1\n",
+        b"| ERROR    | 3 |\n",
+        b'    "ERROR": 0,\n',
+        b"ERROR: 0\n",
+        b"error_count=0 ERRORS none\n",
         b"point E 5 of 7\n",
         b"INFO retrying after Traceback (most recent call last): and so on\nnext\n",
         b"Traceback (most recent call last):\nnothing of the kind\n",
@@ -250,6 +305,13 @@ def test_lines_that_differ_in_numbers_ids_times_and_quoted_values_are_the_same(o
 )
 def test_a_line_that_only_speaks_of_errors_is_none(line: bytes) -> None:
     assert errors(line) == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"10:00:00 ERROR no disk", b"10:00:00,123 - app - ERROR - no disk", b"[10:00:00] ERROR no disk", b"ERROR == no disk"]
+)
+def test_a_time_without_a_date_is_a_time(line: bytes) -> None:
+    assert only(line + b"\n").kind == LINE
 
 
 def test_a_traceback_in_a_json_line_is_one() -> None:
